@@ -1,0 +1,98 @@
+"""The one place that knows about devices: shard, map, average. The only file that says pmap.
+
+The state is one logical copy (in_axes None), the batch is split along its first axis. pmap is
+jit(shard_map) underneath since JAX 0.8; changing to another form is a change of `mapped` alone.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from lowlabel_jax.core.errors import UserError
+
+AXIS = "devices"
+
+
+def device_count() -> int:
+    """How many devices a batch is split over."""
+    return jax.local_device_count()
+
+
+def mapped(fn: Callable, donate: bool = False) -> Callable:
+    """fn(state, batch, *shared) -> (state, numbers) on every device, over shards of the batch.
+
+    Everything that `fn` returns must be equal on all devices (averaged or gathered): out_axes=None
+    takes the first device's value without looking at the others.
+    """
+
+    @functools.cache
+    def on(extra: int) -> Callable:
+        axes = (None, 0) + (None,) * extra
+        return jax.pmap(fn, AXIS, in_axes=axes, out_axes=None, donate_argnums=(0,) if donate else ())
+
+    return lambda state, batch, *shared: on(len(shared))(state, batch, *shared)
+
+
+def shard(batch: Any) -> Any:
+    """[b, …] -> [d, b/d, …] for each leaf. Raises UserError where d does not divide b."""
+    d = device_count()
+
+    def split(x: Any) -> np.ndarray:
+        x = np.asarray(x)
+        if len(x) % d:
+            raise indivisible("a batch", len(x), d)
+        return x.reshape(d, len(x) // d, *x.shape[1:])
+
+    return jax.tree.map(split, batch)
+
+
+def indivisible(what: str, size: int, devices: int) -> UserError:
+    """The error for a size that cannot be split evenly, with the nearest sizes that can."""
+    low = size // devices * devices
+    near = f"{low} or {low + devices}" if low else f"{devices}"
+    return UserError(f"{what} of {size} cannot be split over {devices} devices.", f"use {near}.")
+
+
+def pmean(tree: Any) -> Any:
+    """The mean over devices, of every leaf."""
+    return lax.pmean(tree, AXIS)
+
+
+def psum(tree: Any) -> Any:
+    """The sum over devices, of every leaf."""
+    return lax.psum(tree, AXIS)
+
+
+def gather(x: jax.Array) -> jax.Array:
+    """[b, …] on each device -> [d·b, …] on all of them, in global order."""
+    return lax.all_gather(x, AXIS, tiled=True)
+
+
+def positions(n: int) -> jax.Array:
+    """[n] global positions of this device's n examples; 0..n-1 outside of a mapped function."""
+    return _device_index() * n + jnp.arange(n)
+
+
+def global_size(n: int) -> int:
+    """How many examples all devices hold together when each holds n."""
+    try:
+        return n * lax.axis_size(AXIS)
+    except NameError:
+        return n
+
+
+def example_keys(key: jax.Array, places: jax.Array) -> jax.Array:
+    """[n] keys, one per global position, the same on however many devices the batch lies."""
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(places)
+
+
+def _device_index() -> jax.Array | int:
+    try:
+        return lax.axis_index(AXIS)
+    except NameError:  # not inside a mapped function: there is one device
+        return 0

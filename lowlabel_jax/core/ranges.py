@@ -1,0 +1,39 @@
+"""Annotations that say which values an option may take: `threshold: Probability = 0.95`.
+
+A part declares its options' ranges in its own signature; `named.problems` reads them there
+(without importing the part) and checks a config before anything is compiled.
+"""
+
+from collections.abc import Callable
+
+Positive = float  # above 0
+NonNegative = float  # 0 or more
+Probability = float  # from 0 to 1, both allowed
+Fraction = float  # from 0 up to, not including, 1
+Count = int  # a whole number, 1 or more
+Natural = int  # a whole number, 0 or more
+
+RULES: dict[str, tuple[type, Callable[[float], bool], str]] = {
+    "Positive": (float, lambda v: v > 0, "must be above 0"),
+    "NonNegative": (float, lambda v: v >= 0, "must be 0 or more"),
+    "Probability": (float, lambda v: 0 <= v <= 1, "must be from 0 to 1"),
+    "Fraction": (float, lambda v: 0 <= v < 1, "must be 0 or more and below 1"),
+    "Count": (int, lambda v: v >= 1, "must be a whole number, 1 or more"),
+    "Natural": (int, lambda v: v >= 0, "must be a whole number, 0 or more"),
+    "float": (float, lambda v: v == v and abs(v) != float("inf"), "must be a finite number"),
+    "int": (int, lambda v: True, "must be a whole number"),
+    "bool": (bool, lambda v: True, "must be True or False"),
+    "str": (str, lambda v: True, "must be text"),
+}
+
+
+def breaks(annotation: str, value: object) -> str:
+    """What `value` breaks of the rule called `annotation`, or "". Unknown rules allow anything."""
+    if annotation not in RULES:
+        return ""
+    kind, allowed, message = RULES[annotation]
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return "" if allowed(value) else message
+    if kind is not float and type(value) is kind and allowed(value):  # type: ignore[arg-type]
+        return ""
+    return message
