@@ -18,13 +18,16 @@ from lowlabel_jax.core.errors import UserError
 AXIS = "devices"
 
 
-def device_count() -> int:
-    """How many devices a batch is split over."""
-    return jax.local_device_count()
+def device_count(wanted: int = 0) -> int:
+    """How many devices to use: `wanted`, or all for 0. Raises UserError where there are fewer."""
+    there = jax.local_device_count()
+    if wanted > there:
+        raise UserError(f"devices={wanted}, but this machine shows {there}.", f"use {there} or 0.")
+    return wanted or there
 
 
-def mapped(fn: Callable, donate: bool = False) -> Callable:
-    """fn(state, batch, *shared) -> (state, numbers) on every device, over shards of the batch.
+def mapped(fn: Callable, devices: int, donate: bool = False) -> Callable:
+    """fn(state, batch, *shared) -> (state, numbers) on each of the devices, over shards of a batch.
 
     Everything that `fn` returns must be equal on all devices (averaged or gathered): out_axes=None
     takes the first device's value without looking at the others.
@@ -33,20 +36,21 @@ def mapped(fn: Callable, donate: bool = False) -> Callable:
     @functools.cache
     def on(extra: int) -> Callable:
         axes = (None, 0) + (None,) * extra
-        return jax.pmap(fn, AXIS, in_axes=axes, out_axes=None, donate_argnums=(0,) if donate else ())
+        given = (0,) if donate else ()
+        where = jax.local_devices()[:devices]
+        return jax.pmap(fn, AXIS, in_axes=axes, out_axes=None, donate_argnums=given, devices=where)
 
     return lambda state, batch, *shared: on(len(shared))(state, batch, *shared)
 
 
-def shard(batch: Any) -> Any:
+def shard(batch: Any, devices: int) -> Any:
     """[b, …] -> [d, b/d, …] for each leaf. Raises UserError where d does not divide b."""
-    d = device_count()
 
     def split(x: Any) -> np.ndarray:
         x = np.asarray(x)
-        if len(x) % d:
-            raise indivisible("a batch", len(x), d)
-        return x.reshape(d, len(x) // d, *x.shape[1:])
+        if len(x) % devices:
+            raise indivisible("a batch", len(x), devices)
+        return x.reshape(devices, len(x) // devices, *x.shape[1:])
 
     return jax.tree.map(split, batch)
 
