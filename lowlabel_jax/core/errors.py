@@ -59,7 +59,7 @@ def problems(found: Iterable[str], hint: str = "") -> None:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """" Did you mean 'x'?" for the known word that is nearest, or nothing."""
+    """ " Did you mean 'x'?" for the known word that is nearest, or nothing."""
     known = list(known)
     close = difflib.get_close_matches(word, known, 1, cutoff=0.6)
     if not close:  # a short name typed for the foot of a dotted one

@@ -61,7 +61,9 @@ def options(kind: str, name: str) -> dict[str, Option]:
 
 def complete(kind: str, spec: Mapping[str, Any]) -> dict[str, Any]:
     """The spec with every default of the part written out, nested parts included."""
-    mine = {k: o.default for k, o in options(kind, spec["name"]).items() if o.default is not REQUIRED}
+    mine = {
+        k: o.default for k, o in options(kind, spec["name"]).items() if o.default is not REQUIRED
+    }
     whole = {"name": spec["name"], **mine, **spec}
     return {k: complete(k, v) if _is_part(k, v) else v for k, v in whole.items()}
 

@@ -4,7 +4,7 @@ A part declares its options' ranges in its own signature; `named.problems` reads
 (without importing the part) and checks a config before anything is compiled.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 Positive = float  # above 0
 NonNegative = float  # 0 or more
@@ -12,6 +12,7 @@ Probability = float  # from 0 to 1, both allowed
 Fraction = float  # from 0 up to, not including, 1
 Count = int  # a whole number, 1 or more
 Natural = int  # a whole number, 0 or more
+Length = int  # steps, or a dict with one unit: {"epochs": 1}
 
 RULES: dict[str, tuple[type, Callable[[float], bool], str]] = {
     "Positive": (float, lambda v: v > 0, "must be above 0"),
@@ -20,6 +21,7 @@ RULES: dict[str, tuple[type, Callable[[float], bool], str]] = {
     "Fraction": (float, lambda v: 0 <= v < 1, "must be 0 or more and below 1"),
     "Count": (int, lambda v: v >= 1, "must be a whole number, 1 or more"),
     "Natural": (int, lambda v: v >= 0, "must be a whole number, 0 or more"),
+    "Length": (int, lambda v: v >= 0, "must be 0 or more steps, or a dict like {'epochs': 1}"),
     "float": (float, lambda v: v == v and abs(v) != float("inf"), "must be a finite number"),
     "int": (int, lambda v: True, "must be a whole number"),
     "bool": (bool, lambda v: True, "must be True or False"),
@@ -32,6 +34,8 @@ def breaks(annotation: str, value: object) -> str:
     if annotation not in RULES:
         return ""
     kind, allowed, message = RULES[annotation]
+    if annotation == "Length" and isinstance(value, Mapping):
+        return "" if len(value) == 1 and all(v >= 0 for v in value.values()) else message
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
         return "" if allowed(value) else message
     if kind is not float and type(value) is kind and allowed(value):  # type: ignore[arg-type]

@@ -43,7 +43,9 @@ def moving_average(old: Any, new: Any, decay: jax.Array | float) -> Any:
 def all_finite(tree: Any) -> jax.Array:
     """Whether every floating-point leaf is finite (a scalar, computed on the device)."""
     floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
-    return jnp.all(jnp.stack([jnp.isfinite(x).all() for x in floats])) if floats else jnp.array(True)
+    return (
+        jnp.all(jnp.stack([jnp.isfinite(x).all() for x in floats])) if floats else jnp.array(True)
+    )
 
 
 def size(tree: Any) -> int:

@@ -1,0 +1,92 @@
+"""Everything that is wrong with a config, found together and before anything is compiled."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ml_collections import config_dict
+
+from lowlabel_jax.configuration import keys, load
+from lowlabel_jax.core import named, ranges
+from lowlabel_jax.core.errors import nearest, problems
+
+PHASE_KEYS = ("objective", "optimizer", "length", "patience")
+
+
+def check(config: config_dict.ConfigDict) -> None:
+    """Raise one UserError that lists every problem. Needs no data and no JAX."""
+    problems(_all(config), "lowlabel configs NAME shows a config with the reason for each key.")
+
+
+def _all(config: config_dict.ConfigDict) -> Iterator[str]:
+    yield from _unknown(config)
+    yield from _ranges(config)
+    for path, spec in load.parts(config):
+        yield from named.problems(keys.kind_of(path), spec, path)
+    for path in ("length", "split.labelled", "split.validation"):
+        yield from _amount(path, load.find(config, path), zero=path == "split.validation")
+    yield from _phases(config)
+    yield from _together(config)
+
+
+def _unknown(config: config_dict.ConfigDict) -> Iterator[str]:
+    known = {key.path for key in keys.KEYS}
+    roots = {path for path in known if isinstance(_default(path), Mapping)}
+    for path in load.flat(config):
+        if path not in known and not any(path.startswith(f"{root}.") for root in roots):
+            yield f"unknown setting {path!r}.{nearest(path, known)}"
+    for path in sorted(known):
+        if load.find(config, path) is None and _default(path) is not None:
+            yield f"the setting {path!r} is missing: begin the config with base()."
+
+
+def _default(path: str) -> Any:
+    return next(key.default for key in keys.KEYS if key.path == path)
+
+
+def _ranges(config: config_dict.ConfigDict) -> Iterator[str]:
+    for key in keys.KEYS:
+        value = load.find(config, key.path)
+        if value is not None and (broken := ranges.breaks(key.rule, value)):
+            yield f"{key.path} = {value!r} {broken}."
+
+
+def _amount(path: str, amount: Any, zero: bool = False) -> Iterator[str]:
+    units = keys.UNITS[path.rsplit(".", 1)[-1]]
+    if amount is None:
+        return
+    given = {unit: v for unit, v in dict(amount).items() if v is not None}
+    if len(given) != 1 or not set(given) <= set(units):
+        yield f"{path} = {given} must have one of the units {', '.join(units)}."
+        return
+    ((unit, value),) = given.items()
+    if not (value > 0 or (zero and value == 0)):
+        yield f"{path}.{unit} = {value!r} must be above 0."
+    if unit == "fraction" and value >= 1:
+        yield f"{path}.{unit} = {value!r} must be below 1."
+
+
+def _phases(config: config_dict.ConfigDict) -> Iterator[str]:
+    known = dict(config.phases)
+    for name in config.order:
+        if name not in known:
+            yield f"order names a phase {name!r}.{nearest(name, known)} There are: {list(known)}."
+    for name, phase in known.items():
+        if name not in config.order:
+            yield f"phase {name!r} is not in order={tuple(config.order)}: it would never run."
+        for key in phase:
+            if key not in PHASE_KEYS:
+                yield f"phases.{name}: no setting {key!r}.{nearest(key, PHASE_KEYS)}"
+        yield from _amount(f"phases.{name}.length", phase.get("length"))
+
+
+def _together(config: config_dict.ConfigDict) -> Iterator[str]:
+    length, rate = dict(config.length), config.optimizer.get("rate", {})
+    warmup, steps = rate.get("warmup", 0), length.get("steps")
+    if isinstance(warmup, int) and steps and warmup > steps:
+        yield f"optimizer.rate.warmup = {warmup} is longer than length.steps = {steps}."
+    validates = any(value for value in dict(config.split.validation).values())
+    patient = config.patience or any(p.get("patience") for p in dict(config.phases).values())
+    if patient and not (validates or config.split.file):
+        yield "patience needs validation images: set split.validation.per_class."
+    if patient and not config.evaluate_every:
+        yield "patience counts evaluations: set evaluate_every."
