@@ -1,3 +1,3 @@
-"""Image classification with few labels: supervised, transfer and semi-supervised training in JAX."""
+"""Few-label image classification: supervised, transfer and semi-supervised training in JAX."""
 
 __version__ = "0.1.0"

@@ -88,7 +88,8 @@ def override(
         for path in overrides:
             change_unit(config, path)
     config.lock()
-    problems(wrong for path, value in overrides.items() for wrong in put(config, path, value))
+    wrong = [line for path, value in overrides.items() for line in put(config, path, value)]
+    problems(wrong, "lowlabel configs NAME lists the settings of a config.")
     return config
 
 
@@ -132,10 +133,10 @@ def put(config: config_dict.ConfigDict, path: str, text: str) -> Iterator[str]:
     if path not in known:
         yield f"unknown setting {path!r}.{nearest(path, known)}"
         return
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_dict("config", config, flag_values=values)
+    values, argv = flags.FlagValues(), ["launch.py", f"{PREFIX}{path}={text}"]
+    config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
     try:
-        values(["launch.py", f"{PREFIX}{path}={text}"])
+        values(argv)
     except (flags.Error, ValueError, TypeError) as error:
         kind = type(known[path]).__name__
         why = str(error).splitlines()[0]

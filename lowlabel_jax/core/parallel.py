@@ -5,13 +5,14 @@ jit(shard_map) underneath since JAX 0.8; changing to another form is a change of
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from lowlabel_jax.core.errors import UserError
 
@@ -26,21 +27,60 @@ def device_count(wanted: int = 0) -> int:
     return wanted or there
 
 
-def mapped(fn: Callable, devices: int, donate: bool = False) -> Callable:
-    """fn(state, batch, *shared) -> (state, numbers) on each of the devices, over shards of a batch.
+class Mapped:
+    """fn(state, batch, *shared) on each of the devices, over shards of a batch.
 
-    Everything that `fn` returns must be equal on all devices (averaged or gathered): out_axes=None
-    takes the first device's value without looking at the others.
+    What `fn` returns must be equal on all devices (averaged or gathered), for out_axes=None takes
+    the first device's value without looking at the others; or, with `sharded_out`, it comes back
+    as [d, b/d, …]. `options` are XLA's for this function alone: with any, it is compiled once, at
+    the first call, for the shapes seen there.
     """
 
-    @functools.cache
-    def on(extra: int) -> Callable:
-        axes = (None, 0) + (None,) * extra
-        given = (0,) if donate else ()
-        where = jax.local_devices()[:devices]
-        return jax.pmap(fn, AXIS, in_axes=axes, out_axes=None, donate_argnums=given, devices=where)
+    def __init__(
+        self,
+        fn: Callable,
+        devices: int,
+        donate: bool = False,
+        sharded_out: bool = False,
+        options: Mapping[str, Any] | None = None,
+    ):
+        self.fn, self.devices, self.donate = fn, devices, donate
+        self.sharded_out, self.options = sharded_out, dict(options or {})
+        self.compiled = None
 
-    return lambda state, batch, *shared: on(len(shared))(state, batch, *shared)
+    def __call__(self, state: Any, batch: Any, *shared: Any) -> Any:
+        if not self.options:
+            return self._on(len(shared))(state, batch, *shared)
+        if self.compiled is None:
+            self.compiled = self.compile(state, batch, *shared)
+        return self.compiled(state, batch, *shared)
+
+    def compile(self, state: Any, batch: Any, *shared: Any) -> Any:
+        """The compiled program for arguments of these shapes, to run or to ask for its memory."""
+        lowered = self._on(len(shared)).lower(state, batch, *shared)
+        return lowered.compile(compiler_options=self.options or None)
+
+    @functools.cache  # noqa: B019  # one entry for the life of a run
+    def _on(self, extra: int) -> Any:
+        return jax.pmap(
+            self.fn,
+            AXIS,
+            in_axes=(None, 0) + (None,) * extra,
+            out_axes=0 if self.sharded_out else None,
+            donate_argnums=(0,) if self.donate else (),
+            devices=jax.local_devices()[: self.devices],
+        )
+
+
+def mapped(fn: Callable, devices: int, **how: Any) -> Mapped:
+    """`fn` over devices; see Mapped."""
+    return Mapped(fn, devices, **how)
+
+
+def replicate(tree: Any, devices: int) -> Any:
+    """The tree as one logical copy on all the devices, so that no call has to copy it again."""
+    mesh = Mesh(np.asarray(jax.local_devices()[:devices]), (AXIS,))
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 def shard(batch: Any, devices: int) -> Any:

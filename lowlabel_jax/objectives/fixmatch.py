@@ -3,8 +3,8 @@
 import jax
 
 from lowlabel_jax.core.ranges import Fraction, NonNegative, Probability
-from lowlabel_jax.objectives.align import align as aligned
-from lowlabel_jax.objectives.align import even
+from lowlabel_jax.objectives.alignment import align as aligned
+from lowlabel_jax.objectives.alignment import even
 from lowlabel_jax.objectives.base import (
     Objective,
     Out,

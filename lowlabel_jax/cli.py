@@ -1,0 +1,141 @@
+"""The console script `lowlabel`: everything about configs and finished runs."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from lowlabel_jax import __version__
+from lowlabel_jax.core import log
+from lowlabel_jax.core.errors import guarded
+
+EXAMPLES = """\
+examples:
+  lowlabel configs                      the configs there are
+  lowlabel configs digits_fixmatch      one config, with the reason for each setting
+  lowlabel evaluate runs/d1             score a finished run's checkpoint again
+  lowlabel compare runs/cmp             methods over seeds: means, intervals, exact p
+  lowlabel runs runs                    what ran, how it ended
+
+Training is done by launch.py: python launch.py --help
+
+exit codes: 0 ok, 1 a bug, 2 a mistake in the command or the data, 3 directory busy
+"""
+
+
+def main() -> int:
+    """The entry point of `lowlabel` and of `python -m lowlabel_jax`."""
+    options = parser().parse_args()
+    if not hasattr(options, "run"):
+        parser().print_help()
+        return 0
+    return guarded(lambda: options.run(options), options.traceback)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line, one sub-command a function below."""
+    top = argparse.ArgumentParser(
+        prog="lowlabel",
+        description="Image classification with few labels: look at configs and finished runs.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"lowlabel_jax {__version__}")
+    top.add_argument(
+        "--traceback", action="store_true", help="show the traceback of a mistake, too"
+    )
+    commands = top.add_subparsers(title="commands", metavar="COMMAND")
+
+    def command(run: Any) -> argparse.ArgumentParser:
+        name, about = run.__name__.strip("_"), run.__doc__.splitlines()[0]
+        made = commands.add_parser(name, help=about, description=about)
+        made.set_defaults(run=run)
+        return made
+
+    add = command(evaluate).add_argument
+    add("run_directory", metavar="RUN", type=Path)
+    add("--split", default="test", help="test (the default), validation or labelled")
+    add("--json", action="store_true", help="the numbers as JSON on stdout")
+    add = command(compare).add_argument
+    add("paths", metavar="RUN|DIR", type=Path, nargs="+")
+    add("--out", type=Path, help="where the tables and the picture go (the first DIR)")
+    add("--json", action="store_true", help="the comparison as JSON on stdout")
+    add = command(runs).add_argument
+    add("directory", metavar="DIR", type=Path, nargs="?", default=Path("runs"))
+    add("--json", action="store_true", help="the list as JSON on stdout")
+    add = command(configs).add_argument
+    add("name", metavar="NAME", nargs="?")
+    add = command(summary).add_argument
+    add("config", metavar="CONFIG", help="a config file, or the name of one in configs/")
+    command(doctor)
+    return top
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Score a run's newest checkpoint: raw and EMA weights, per class, confusion, calibration."""
+    from lowlabel_jax import start
+
+    start.jax_ready()
+    from lowlabel_jax.runs import evaluate as run_evaluate
+
+    numbers = run_evaluate.evaluate(options.run_directory, options.split)
+    log.say(json.dumps(numbers, indent=2) if options.json else run_evaluate.page(numbers))
+    return 0
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Compare methods over seeds: mean, sd, interval, paired difference, exact p; with a picture."""
+    from lowlabel_jax.runs import compare as run_compare
+
+    result = run_compare.compare(options.paths)
+    first = next((p for p in options.paths if not (p / "config.json").exists()), Path("."))
+    written = run_compare.write(result, options.out or first)
+    if options.json:
+        log.say(json.dumps(result, indent=2))
+        return 0
+    run_compare.show(result)
+    log.say("written: " + "  ".join(str(path) for path in written))
+    return 0
+
+
+def runs(options: argparse.Namespace) -> int:
+    """List the runs below a directory: state, step, accuracy, age."""
+    from lowlabel_jax.runs import listing
+
+    found = listing.listing(options.directory)
+    log.say(json.dumps(found, indent=2) if options.json else listing.page(found))
+    return 0
+
+
+def configs(options: argparse.Namespace) -> int:
+    """List the configs, or show one with the reason for each of its settings."""
+    from lowlabel_jax.runs import listing
+
+    log.say(listing.one_config(options.name) if options.name else listing.all_configs())
+    return 0
+
+
+def summary(options: argparse.Namespace) -> int:
+    """Print a config's network as a table: layers, shapes, parameters, FLOPs."""
+    from lowlabel_jax import start
+
+    start.jax_ready()
+    from lowlabel_jax.runs import summary as run_summary
+
+    log.say(run_summary.of_config(options.config))
+    return 0
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Say what this machine offers: versions, devices, memory, disk, optional parts."""
+    from lowlabel_jax import start
+
+    start.jax_ready()
+    from lowlabel_jax.runs import doctor as run_doctor
+
+    return run_doctor.doctor()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""What came out of a run: numbers on disk, and the words that say so at its start and its end."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lowlabel_jax.core import files, log, parallel
+from lowlabel_jax.evaluation import evaluate
+from lowlabel_jax.evaluation.scores import scores
+from lowlabel_jax.state import TrainState
+
+
+def score(
+    config: Mapping[str, Any],
+    state: TrainState,
+    images: np.ndarray,
+    label: np.ndarray,
+    name: str,
+    directory: Path,
+) -> dict[str, Any]:
+    """Evaluate on one set: eval/NAME.json and predictions/NAME.npz.
+
+    The headline is fixed in advance: the averaged weights after the last step. The last weights
+    themselves are reported beside it, never chosen between.
+    """
+    devices = parallel.device_count(config["devices"])
+    predict = evaluate.predictor(state.apply_fn, config["batch"]["evaluation"], devices)
+    probs = evaluate.both(predict, state, images)
+    names = config["info"]["class_names"]
+    raw = scores(probs["raw"], label, names)
+    numbers = {
+        "split": name,
+        "step": int(state.step),
+        "weights": "ema",
+        **scores(probs["ema"], label, names),
+        "accuracy_raw": raw["accuracy"],
+        "ci95_raw": raw["ci95"],
+    }
+    files.write_json(directory / "eval" / f"{name}.json", numbers)
+    place = directory / "predictions" / f"{name}.npz"
+    place.parent.mkdir(exist_ok=True)
+    np.savez(place, label=label, ema=probs["ema"], raw=probs["raw"])
+    return numbers
+
+
+def introduction(config: Mapping[str, Any], directory: Path) -> str:
+    """What is about to be trained, on what, for how long."""
+    from lowlabel_jax.configuration.resolve import label
+
+    sizes = config["info"]["sizes"]
+    data = ", ".join(f"{n:,} {name}" for name, n in sizes.items() if n)
+    steps = sum(spec["steps"] for spec in config["phases"])
+    return (
+        f"{directory}: {label(config)} with {config['model']['name']} on "
+        f"{config['source']['name']} ({data}), {steps:,} steps, seed {config['seed']}. "
+        "Compiling the step (once) ..."
+    )
+
+
+def say_finished(
+    directory: Path, config: Mapping[str, Any], numbers: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """What came out, where it lies, what to do next."""
+    for name, found in numbers.items():
+        low, high = found["ci95"]
+        log.say(
+            f"{name} accuracy {found['accuracy']:.4f} (EMA weights; 95 % interval {low:.3f} to "
+            f"{high:.3f} over {found['n']} images), raw weights {found['accuracy_raw']:.4f}"
+        )
+    log.say(f"run: {directory}  (metrics.jsonl, eval/, predictions/, checkpoints/, tb/)")
+    log.say(f"next: lowlabel evaluate {directory}   or   lowlabel compare {directory.parent}")
+
+
+def say_complete(directory: Path) -> dict[str, Any]:
+    """A finished run was asked for again: say how it ended, and touch nothing."""
+    status = files.read_json(directory / "status.json")
+    shown = ", ".join(f"{name} accuracy {v:.4f}" for name, v in status.get("accuracy", {}).items())
+    log.say(
+        f"{directory} is already complete (step {status['step']}{', ' + shown if shown else ''})."
+    )
+    found = sorted((directory / "eval").glob("*.json"))
+    return {path.stem: files.read_json(path) for path in found}

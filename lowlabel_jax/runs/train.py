@@ -1,0 +1,160 @@
+"""One run from its config to its numbers: prepare, train or resume, evaluate, say what came out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from ml_collections import config_dict
+
+from lowlabel_jax.configuration.check import check
+from lowlabel_jax.configuration.resolve import resolve
+from lowlabel_jax.core import files, log, parallel, signals
+from lowlabel_jax.core.errors import Diverged, Interrupted
+from lowlabel_jax.data import feed, source, splits
+from lowlabel_jax.evaluation import evaluate
+from lowlabel_jax.runs import directory as rundir
+from lowlabel_jax.runs import results
+from lowlabel_jax.state import TrainState
+from lowlabel_jax.training import checkpoint, loop, record, watch
+from lowlabel_jax.training.phases import Progress
+
+
+class Plan(NamedTuple):
+    """A run before its first step: nothing is left to decide and nothing is written yet."""
+
+    config: dict[str, Any]
+    source: source.Source
+    split: splits.Split
+
+
+def prepare(config: config_dict.ConfigDict, directory: Path) -> Plan:
+    """Check the config, open the data, divide it. Raises UserError with all that is wrong."""
+    check(config)
+    data = source.open_source(config.source.to_dict())
+    seed = config.seed if config.seeds.split is None else config.seeds.split
+    split = splits.split_of(data, config.split.to_dict(), seed, directory / "splits" / "split.json")
+    return Plan(resolve(config, splits.info_of(data, split), data.fingerprint), data, split)
+
+
+def train(
+    config: config_dict.ConfigDict,
+    directory: Path,
+    *,
+    command: Sequence[str] = (),
+    resume: str = "auto",
+    force_resume: bool = False,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Train, or go on with, the run that belongs in a directory; its test numbers.
+
+    The same call on a finished run says so and touches nothing. Raises UserError for what the user
+    can mend, Busy where another process is at it, Diverged, and Interrupted after saving.
+    """
+    check(config)
+    rundir.usable(directory)
+    if overwrite and rundir.holds_run(directory):
+        with files.locked(directory):
+            rundir.overwrite(directory)
+    rundir.check_resume(directory, resume)
+    plan = prepare(config, directory)
+    if rundir.holds_run(directory):
+        rundir.check_same(directory, plan.config, force_resume)
+        if rundir.status(directory).get("state") == "finished" and _nothing_left(directory, plan):
+            return results.say_complete(directory)
+    with files.locked(directory):
+        return _run(plan, directory, command)
+
+
+def _nothing_left(directory: Path, plan: Plan) -> bool:
+    """Whether a finished run has all the steps that its config now asks for."""
+    return rundir.status(directory)["step"] >= loop.total_steps(plan.config) or any(
+        spec["patience"] for spec in plan.config["phases"]
+    )
+
+
+def _run(plan: Plan, directory: Path, command: Sequence[str]) -> dict[str, Any]:
+    config = plan.config
+    checkpoint.clean(directory)
+    progress = checkpoint.newest(directory) or Progress()
+    if progress.step:
+        rundir.warn_of_other_bits(directory, config)
+        log.say(f"resuming {directory} at step {progress.step}")
+    kept = directory / "splits" / "split.json"
+    if not kept.exists():
+        splits.write(kept, plan.split, plan.source)
+    rundir.begin(directory, config, command or rundir.command_line())
+    log.say(results.introduction(config, directory))
+    total = loop.total_steps(config)
+    try:
+        with (
+            signals.stop_request() as stop,
+            record.recording(directory, progress.step) as rows,
+            watch.watching(total, progress.step) as line,
+        ):
+            record.write_status(directory, "running", progress.step, total=total)
+            state = loop.train(
+                config, directory, progress, _feeder(plan), _validator(plan), rows, line, stop
+            )
+    except Interrupted as stopped:
+        return _interrupted(directory, stopped)
+    except BaseException as error:
+        name = "diverged" if isinstance(error, Diverged) else "failed"
+        step = rundir.status(directory).get("step", 0)
+        record.write_status(directory, name, step, reason=str(error).splitlines()[:1])
+        raise
+    return finish(plan, directory, state)
+
+
+def finish(plan: Plan, directory: Path, state: TrainState) -> dict[str, Any]:
+    """Read the test set, once; write the numbers and the guesses; say what came out."""
+    numbers = {}
+    for name in ("validation", "test"):
+        images, label = examples(plan.source, plan.split, name)
+        if len(label):
+            numbers[name] = results.score(plan.config, state, images, label, name, directory)
+    headline = {name: found["accuracy"] for name, found in numbers.items()}
+    record.write_status(directory, "finished", int(state.step), accuracy=headline)
+    results.say_finished(directory, plan.config, numbers)
+    return numbers
+
+
+def examples(data: source.Source, split: splits.Split, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """(images uint8 [n, h, w, c], labels int [n]) of a run's validation, test or labelled set."""
+    if name in splits.Split._fields:
+        rows = getattr(split, name)
+        return data.read("train", rows), data.labels["train"][rows]
+    label = data.labels.get(name, np.zeros(0, np.int32))
+    return data.read(name, np.arange(len(label))) if len(label) else label, label
+
+
+def _feeder(plan: Plan) -> loop.Feeder:
+    order = plan.config["seeds"]["order"]
+    return lambda sizes: feed.resident_feed(plan.source, plan.split, sizes, order)
+
+
+def _validator(plan: Plan) -> Callable[[TrainState], dict[str, float]]:
+    """validate(state) -> numbers, compiled at its first call."""
+    images, label = examples(plan.source, plan.split, "validation")
+    made: dict[str, evaluate.Predict] = {}
+
+    def validate(state: TrainState) -> dict[str, float]:
+        if not made:
+            made["predict"] = predictor(plan.config, state.apply_fn)
+        return evaluate.validation_numbers(evaluate.both(made["predict"], state, images), label)
+
+    return validate
+
+
+def predictor(config: Mapping[str, Any], apply_fn: Callable) -> evaluate.Predict:
+    """The network as a function of images, on the run's devices."""
+    devices = parallel.device_count(config["devices"])
+    return evaluate.predictor(apply_fn, config["batch"]["evaluation"], devices)
+
+
+def _interrupted(directory: Path, stopped: Interrupted) -> dict[str, Any]:
+    step = rundir.status(directory)["step"]
+    newest = checkpoint.steps(directory)[-1]
+    record.write_status(directory, "interrupted", max(step, newest))
+    command = (directory / "command.sh").read_text(encoding="utf-8").splitlines()[-1]
+    raise Interrupted(f"{stopped}. To go on: {command}", stopped.code)

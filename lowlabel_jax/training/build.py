@@ -1,0 +1,91 @@
+"""From a resolved config to the things it names: the state before a step, a phase's step."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import optax
+
+from lowlabel_jax import optimizers, state
+from lowlabel_jax.augment.views import streams
+from lowlabel_jax.core import named, parallel, tree
+from lowlabel_jax.core.errors import UserError
+from lowlabel_jax.data.source import Info
+from lowlabel_jax.objectives.base import Objective
+from lowlabel_jax.ops.compiling import compile_options
+from lowlabel_jax.ops.initialise import initialise
+from lowlabel_jax.training.step import make_step
+
+
+class Phase(NamedTuple):
+    """One phase, ready to run."""
+
+    spec: Mapping[str, Any]
+    objective: Objective
+    tx: optax.GradientTransformation
+    step: parallel.Mapped  # (state, sharded batch, resident) -> (state, metrics)
+    batch_sizes: dict[str, int]  # stream -> images a step, for the streams that it needs
+
+
+def phase(config: Mapping[str, Any], number: int) -> Phase:
+    """A phase of a run. Raises UserError where its batches do not fit the data or the devices."""
+    spec = config["phases"][number]
+    known = {"total_steps": spec["steps"], "info": info(config)}
+    objective = named.build("objective", spec["objective"], **known)
+    rate = named.build("rate", spec["optimizer"]["rate"], **known)
+    tx = named.build("optimizer", {**spec["optimizer"], "rate": rate})
+    recipes = {name: named.build("augment", made) for name, made in config["augment"].items()}
+    step = make_step(objective, recipes, state.Average(**config["ema"]), rate)
+    devices = parallel.device_count(config["devices"])
+    options = compile_options(jax.default_backend())
+    mapped = parallel.mapped(step, devices, donate=True, options=options)
+    return Phase(spec, objective, tx, mapped, batch_sizes(config, objective, devices))
+
+
+def batch_sizes(config: Mapping[str, Any], objective: Objective, devices: int) -> dict[str, int]:
+    """stream -> global batch size. Raises UserError with the nearest sizes that can be split."""
+    labelled = config["batch"]["labelled"]
+    sizes = {"labelled": labelled}
+    if "unlabelled" in streams(objective.views):
+        sizes["unlabelled"] = labelled * config["batch"]["mu"]
+        if not config["info"]["sizes"]["unlabelled"]:
+            raise UserError(
+                "this objective needs unlabelled images: got 0.",
+                "add some, or set split.unlabelled_includes_labelled=True.",
+            )
+    for stream, size in sizes.items():
+        if size % devices:
+            raise parallel.indivisible(f"the {stream} batch", size, devices)
+    return sizes
+
+
+def info(config: Mapping[str, Any]) -> Info:
+    """What the run knows of its data, as kept in its config."""
+    kept = config["info"]
+    return Info(
+        kept["num_classes"], tuple(kept["class_names"]), tuple(kept["image_shape"]), kept["sizes"]
+    )
+
+
+def network(config: Mapping[str, Any]) -> Any:
+    """The model that the config names, for the data's classes."""
+    return named.build("model", config["model"], num_classes=config["info"]["num_classes"])
+
+
+def new_state(config: Mapping[str, Any], first: Phase) -> state.TrainState:
+    """The state before the first step."""
+    model, seeds = network(config), config["seeds"]
+    variables = initialise(model, tuple(config["info"]["image_shape"]), seeds["init"])
+    optimizers.decays(variables["params"])  # a leaf without a rule is said before compiling
+    aux = first.objective.init(info(config))
+    return state.create(variables, model.apply, first.tx, aux, seeds["augment"])
+
+
+def like_phase(fresh: state.TrainState, config: Mapping[str, Any], of: Phase) -> state.TrainState:
+    """A state of the form that the given phase has: what its checkpoints hold."""
+    return fresh.enter_phase(of.tx, of.objective.init(info(config)))
+
+
+def parameter_count(variables: Any) -> int:
+    """How many numbers are trained."""
+    return tree.size(variables["params"])

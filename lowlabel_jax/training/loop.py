@@ -1,0 +1,142 @@
+"""The training line. Everything that happens to a run, in the order in which it happens."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from lowlabel_jax.core import log, parallel
+from lowlabel_jax.core.errors import Diverged, Interrupted
+from lowlabel_jax.core.signals import StopRequest
+from lowlabel_jax.data.feed import Feed
+from lowlabel_jax.state import TrainState
+from lowlabel_jax.training import build, checkpoint
+from lowlabel_jax.training.phases import Progress, add, advance, means, next_phase, phase_is_over
+from lowlabel_jax.training.record import Record, write_status
+from lowlabel_jax.training.step import is_finite
+from lowlabel_jax.training.watch import Watch
+
+Feeder = Callable[[dict[str, int]], Feed]  # stream -> batch size  ->  the run's feed of them
+Validate = Callable[[TrainState], dict[str, float]]
+
+
+def train(
+    config: Mapping[str, Any],
+    directory: Path,
+    progress: Progress,
+    feeder: Feeder,
+    validate: Validate,
+    record: Record,
+    watch: Watch,
+    stop: StopRequest,
+) -> TrainState:
+    """Train from where `progress` stands to the end of the last phase; the state there.
+
+    Raises Interrupted after saving where a signal asked to stop, Diverged where the numbers stop
+    being finite; neither leaves a checkpoint that a later run could not go on from.
+    """
+    devices = parallel.device_count(config["devices"])
+    phase = build.phase(config, progress.phase)
+    state = build.new_state(config, build.phase(config, 0) if progress.phase else phase)
+    if progress.step:
+        state = build.like_phase(state, config, phase) if progress.phase else state
+        state = checkpoint.read(directory, progress.step, state)
+    state = parallel.replicate(state, devices)
+    batch, resident = _load(feeder, phase, devices)
+    pending = None
+
+    while True:
+        if phase_is_over(progress, phase.spec):
+            if progress.phase + 1 == len(config["phases"]):
+                return state
+            progress = next_phase(progress)
+            phase = build.phase(config, progress.phase)
+            state = parallel.replicate(build.like_phase(state, config, phase), devices)
+            batch, resident = _load(feeder, phase, devices)
+            log.say(f"phase {phase.spec['name']!r} begins at step {progress.step}")
+
+        state, metrics = phase.step(state, batch(progress.step), resident)
+        progress = replace(progress, step=progress.step + 1)
+        if pending is not None:  # read one step late: the device is at work on the next meanwhile
+            progress = _tally(progress, pending, directory)
+        pending = metrics
+        watch.step(progress.step)
+
+        over = progress.step - progress.began >= phase.spec["steps"]
+        due = {
+            "log": over or progress.step % config["log_every"] == 0,
+            "validate": config["evaluate_every"] and progress.step % config["evaluate_every"] == 0,
+            "save": over or bool(stop) or progress.step % config["checkpoint"]["every"] == 0,
+        }
+        if not any(due.values()):
+            continue
+        progress, pending = _tally(progress, pending, directory), None
+
+        if due["log"]:
+            numbers = means(progress.sums)
+            record.write({"step": progress.step, "phase": phase.spec["name"], **numbers})
+            write_status(directory, "running", progress.step, total=watch.total)
+            watch.show(numbers)
+            progress = replace(progress, sums={})
+        if due["validate"]:
+            numbers = validate(state)
+            record.write({"step": progress.step, "phase": phase.spec["name"], **numbers})
+            watch.show(numbers)
+            progress = advance(progress, numbers["validation/loss"])
+        if due["save"] or phase_is_over(progress, phase.spec):
+            if not is_finite(state):
+                raise _diverged(progress, directory, "the state")
+            record.sync()
+            checkpoint.save(directory, state, progress, config["checkpoint"]["keep"])
+        if stop:
+            raise Interrupted(f"saved step {progress.step} after {stop.signal.name}", stop.code)
+
+
+def _load(feeder: Feeder, phase: build.Phase, devices: int) -> tuple[Callable[[int], Any], Any]:
+    """(step -> sharded batch, the images on the devices) for the streams that a phase needs."""
+    feed = feeder(phase.batch_sizes)
+    resident = parallel.replicate(feed.resident, devices)
+    return lambda step: parallel.shard(feed.batch(step), devices), resident
+
+
+def _tally(progress: Progress, metrics: Any, directory: Path) -> Progress:
+    """The progress with a step's metrics in its sums. Raises Diverged where they are not finite."""
+    found = jax.device_get(metrics)
+    if not all(np.isfinite(total) for total, _ in found.values()):
+        raise _diverged(progress, directory, "loss", found)
+    return replace(progress, sums=add(progress.sums, found))
+
+
+def _diverged(
+    progress: Progress, directory: Path, what: str, metrics: Mapping[str, Any] | None = None
+) -> Diverged:
+    shown = ""
+    if metrics:
+        wanted = {"loss": "loss", "rate": "learning rate", "gradient_norm": "gradient norm"}
+        found = [f"{name} {metrics[key][0] / metrics[key][1]:.3g}" for key, name in wanted.items()]
+        shown = f" ({', '.join(found)})"
+    good = checkpoint.steps(directory)
+    last = f"Last good checkpoint: step {good[-1]}." if good else "There is no checkpoint yet."
+    return Diverged(
+        f"{what} is not finite at step {progress.step}{shown}. {last}",
+        "lower optimizer.rate.peak, set optimizer.clip_norm=1.0, or warm up longer "
+        "(optimizer.rate.warmup).",
+    )
+
+
+def total_steps(config: Mapping[str, Any]) -> int:
+    """The most steps that a run can take, over all phases."""
+    return sum(spec["steps"] for spec in config["phases"])
+
+
+def describe(config: Mapping[str, Any]) -> str:
+    """The length of a run in words."""
+    parts = [f"{spec['name']} {spec['steps']}" for spec in config["phases"]]
+    return (
+        f"{total_steps(config)} steps ({', '.join(parts)})"
+        if len(parts) > 1
+        else (f"{total_steps(config)} steps")
+    )

@@ -1,0 +1,54 @@
+"""Where a run stands between steps, as data that is saved: never hidden in a loop variable."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The host's half of the state. All of it is JSON."""
+
+    step: int = 0  # optimiser steps done since the run began
+    phase: int = 0  # which phase of config["phases"] this is
+    began: int = 0  # the step at which it began
+    best: float | None = None  # lowest validation loss of this phase
+    best_step: int | None = None
+    stale: int = 0  # evaluations since then
+    sums: dict[str, list[float]] = field(default_factory=dict)  # metrics since the last log line
+
+    def to_json(self) -> dict[str, Any]:
+        """The progress as JSON gives it back."""
+        return asdict(self)
+
+
+def advance(progress: Progress, loss: float) -> Progress:
+    """The progress after a look at the validation set."""
+    if progress.best is None or loss < progress.best:
+        return replace(progress, best=loss, best_step=progress.step, stale=0)
+    return replace(progress, stale=progress.stale + 1)
+
+
+def phase_is_over(progress: Progress, phase: Mapping[str, Any]) -> bool:
+    """Whether the phase has had its steps, or its patience is spent."""
+    spent = bool(phase["patience"]) and progress.stale >= phase["patience"]
+    return spent or progress.step - progress.began >= phase["steps"]
+
+
+def next_phase(progress: Progress) -> Progress:
+    """The progress at the start of the phase after this one."""
+    return Progress(step=progress.step, phase=progress.phase + 1, began=progress.step)
+
+
+def add(sums: Mapping[str, list[float]], metrics: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Running (total, count) pairs with one step's metrics added, in double precision."""
+    zero = [0.0, 0.0]
+    return {
+        name: [sums.get(name, zero)[0] + float(total), sums.get(name, zero)[1] + float(count)]
+        for name, (total, count) in sorted(metrics.items())
+    }
+
+
+def means(sums: Mapping[str, list[float]]) -> dict[str, float | None]:
+    """What is printed: totals over counts; None where nothing was counted."""
+    return {name: total / count if count else None for name, (total, count) in sums.items()}
