@@ -58,6 +58,7 @@ KEYS = (
 
 UNITS = {  # one of these keys stands in such a dict; setting another replaces it
     "length": {"steps": int, "epochs": float, "examples": int},
+    "warmup": {"steps": int, "epochs": float, "examples": int},
     "labelled": {"per_class": int, "total": int, "fraction": float},
     "validation": {"per_class": int, "total": int, "fraction": float},
 }
@@ -79,6 +80,8 @@ def assign(config: Any, path: str, value: Any) -> None:
         if section not in config:
             config[section] = {}
         config = config[section]
+    if last in config:
+        del config[last]  # the new value may be of another type than the old one
     config[last] = value
 
 

@@ -123,7 +123,7 @@ def change_unit(config: config_dict.ConfigDict, path: str) -> None:
     """Where a path gives a length or an amount in another unit than stands there, swap the unit."""
     parent, _, unit = path.rpartition(".")
     units = keys.UNITS.get(parent.rsplit(".", 1)[-1], {})
-    if unit in units and isinstance(find(config, parent), config_dict.ConfigDict):
+    if unit in units and find(config, parent) is not None:
         keys.assign(config, parent, {unit: units[unit]()})
 
 

@@ -41,7 +41,7 @@ def parts(kind: str) -> dict[str, ast.FunctionDef]:
     """The parts of a kind by name, as syntax trees."""
     place = PACKAGE / PLACES[kind]
     if not place.is_dir():
-        return {f.name: f for f in _functions(place.with_suffix(".py")) if _public(f.name)}
+        return {f.name: f for f in _functions(place.with_suffix(".py")) if _is_called_by_name(f)}
     return {f.name: f for path in sorted(place.glob("*.py")) for f in _functions(path)
             if f.name == path.stem}  # fmt: skip
 
@@ -110,8 +110,9 @@ def _is_part(key: str, value: object) -> bool:
     return key in PLACES and isinstance(value, Mapping) and "name" in value
 
 
-def _public(name: str) -> bool:
-    return not name.startswith("_")
+def _is_called_by_name(function: ast.FunctionDef) -> bool:
+    """Whether a function of a kind's module is a part: public, with keyword-only options."""
+    return not function.name.startswith("_") and not function.args.args
 
 
 @functools.cache

@@ -105,8 +105,8 @@ def overwrite(directory: Path) -> None:
 
 def begin(directory: Path, config: Mapping[str, Any], command: Sequence[str]) -> None:
     """Write what a run is, before it does anything: config.json is the last, and marks it begun."""
-    line = f"#!/bin/sh\n# The command that made this run, from the project's folder.\n{shlex.join(command)}\n"
-    files.write_text(directory / "command.sh", line)
+    said = "#!/bin/sh\n# The command that made this run, to be given in the project's folder.\n"
+    files.write_text(directory / "command.sh", f"{said}{shlex.join(command)}\n")
     files.write_json(directory / "environment.json", environment(config))
     files.write_json(directory / "config.json", config)
 

@@ -145,7 +145,8 @@ def _set_aside(directory: Path, step: int, reason: str) -> None:
 
 
 def _checkpointer() -> ocp.Checkpointer:
-    return ocp.Checkpointer(ocp.CompositeCheckpointHandler())
+    handlers = {"state": ocp.StandardCheckpointHandler(), "progress": ocp.JsonCheckpointHandler()}
+    return ocp.Checkpointer(ocp.CompositeCheckpointHandler(**handlers))
 
 
 def _step(directory: Path, step: int) -> Path:

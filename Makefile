@@ -1,0 +1,46 @@
+# Everything runs in an environment of its own, made from pyproject.toml on first use.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: quickstart test test-slow check golden bench clean
+
+# Ten labels, supervised against FixMatch, on the CPU: under a minute after installation.
+quickstart: $(VENV)/installed
+	$(BIN)/python launch.py --config=configs/quickstart.py --workdir=runs/quickstart --sweep --workers=2
+
+# The default suite: under 15 minutes on 2 cores.
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest
+
+# What the default suite leaves out: the full kill matrix and the long comparisons.
+test-slow: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m slow
+
+# Style, types and the places where code repeats itself.
+check: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+# Rewrite the golden numbers, to be reviewed as a diff.
+golden: $(VENV)/installed-dev
+	$(BIN)/python -m tests.golden
+
+# Times of the training step on this machine.
+bench: $(VENV)/installed-dev
+	$(BIN)/python benchmarks/bench_step.py
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lowlabel_jax needs Python 3.11 or newer; try: make PYTHON=python3.12 quickstart")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
