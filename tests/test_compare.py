@@ -23,8 +23,11 @@ def run(path, accuracy=0.9, seed=0, objective="fixmatch", state="finished", n=10
     """A run directory as training leaves it, as far as comparing reads it."""
     option = {"threshold": config.pop("threshold")} if "threshold" in config else {}
     phases = [{"objective": {"name": name, **option}} for name in objective.split("+")]
-    whole = {"method": "", "name": path.name, "seeds": {"split": seed}, "phases": phases}
-    files.write_json(path / "config.json", {**whole, "data_fingerprint": "f00d", **config})
+    whole = {"method": "", "name": path.name, "seed": seed, "phases": phases}
+    files.write_json(
+        path / "config.json",
+        {**whole, "seeds": {"split": seed}, "data_fingerprint": "f00d", **config},
+    )
     files.write_json(path / "status.json", {"state": state, "step": 600})
     test = {"accuracy": accuracy, "accuracy_raw": accuracy / 2, "n": n, "ci95": [0, 1]}
     files.write_json(path / "eval/test.json", test)
@@ -178,18 +181,13 @@ def test_a_config_of_something_else_is_named(tmp_path):
         c.compare([tmp_path])
 
 
-@pytest.mark.parametrize(
-    ("split", "words"),
-    [
-        ({"labelled": {"total": None, "per_class": 4}, "file": ""}, "4 per class"),
-        ({"labelled": {"total": 40}}, "40"),
-        ({"labelled": {"total": 40}, "file": "shared.json"}, None),
-        ({}, None),
-    ],
-)
-def test_labels_are_told_where_the_config_knows_them(tmp_path, split, words):
-    run(tmp_path / "a", split=split)
-    assert c.compare([tmp_path])["methods"]["fixmatch"]["labels"] == words
+def test_labels_are_told_where_the_config_knows_them(tmp_path):
+    sizes = {"labelled": 40, "unlabelled": 1000}
+    run(tmp_path / "a", info={"sizes": sizes})
+    result = c.compare([tmp_path])
+    assert result["methods"]["fixmatch"]["sizes"] == sizes
+    c.write(result, tmp_path)
+    assert "| fixmatch | 1 | 0.9000 | – | 0.4500 | 40 |" in (tmp_path / "compare.md").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -266,6 +264,15 @@ def test_the_table_is_plain_text_in_a_pipe(written):
     assert cells == ["supervised", "0.7500 ± 0.0100", "[0.7252, 0.7748]", "0.3750 ± 0.0050", "3"]
     assert lines[3].startswith(AWKWARD) and len(lines) == 4
     assert "\x1b" not in caught.get()
+
+
+def test_showing_prints_the_table_the_verdicts_and_what_is_left_out(written, capsys):
+    c.show(written[0])
+    out, err = capsys.readouterr()
+    assert out.startswith("method ") and "\x1b" not in out
+    line = next(line for line in out.splitlines() if line.startswith("fixmatch – supervised"))
+    assert "+0.1200 [+0.1200, +0.1200], p = 0.5; undecided: 2 seeds cannot" in line
+    assert "left out: " in err and "lost is interrupted at step 600" in err
 
 
 def imported(code, *names):

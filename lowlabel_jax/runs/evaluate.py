@@ -60,7 +60,7 @@ def page(numbers: Mapping[str, Any]) -> str:
     low, high = numbers["ci95"]
     lines = [
         f"{numbers['split']} set, {numbers['n']} images, step {numbers['step']}",
-        f"accuracy           {numbers['accuracy']:.4f}  (EMA weights; 95 % {low:.3f} to {high:.3f})",
+        f"accuracy           {numbers['accuracy']:.4f}  (EMA; 95 % {low:.3f} to {high:.3f})",
         f"accuracy, raw      {numbers['accuracy_raw']:.4f}  (the last weights)",
         f"balanced accuracy  {numbers['balanced_accuracy']:.4f}",
         f"NLL                {numbers['nll']:.4f}",

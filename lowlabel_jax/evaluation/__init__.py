@@ -1,0 +1,1 @@
+"""Floor 3: how good a model is, in numbers with intervals, and which of two is better."""

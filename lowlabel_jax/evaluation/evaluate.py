@@ -1,0 +1,59 @@
+"""How good a state is: every example once, padded and masked, raw and averaged weights alike."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lowlabel_jax.augment.views import normalise
+from lowlabel_jax.core import parallel
+from lowlabel_jax.ops.compiling import compile_options
+from lowlabel_jax.state import TrainState
+
+Predict = Callable[[Any, np.ndarray], np.ndarray]
+
+
+def predictor(apply_fn: Callable, batch_size: int, devices: int) -> Predict:
+    """predict(variables, images uint8 [n, h, w, c]) -> probabilities float32 [n, k].
+
+    The batch is rounded up to what the devices can share and the last one padded: neither changes
+    which examples are counted.
+    """
+
+    def forward(variables, batch):
+        logits, _ = apply_fn(variables, normalise(batch["image"]), train=False)
+        return jax.nn.softmax(logits.astype(jnp.float32))
+
+    size = -(-batch_size // devices) * devices
+    options = compile_options(jax.default_backend())
+    mapped = parallel.mapped(forward, devices, sharded_out=True, options=options)
+
+    def predict(variables: Any, images: np.ndarray) -> np.ndarray:
+        variables = parallel.replicate(variables, devices)
+        parts = []
+        for start in range(0, len(images), size):
+            part = images[start : start + size]
+            padded = np.concatenate([part, np.repeat(part[:1], size - len(part), axis=0)])
+            probs = np.asarray(mapped(variables, parallel.shard({"image": padded}, devices)))
+            parts.append(probs.reshape(size, -1)[: len(part)])
+        return np.concatenate(parts)
+
+    return predict
+
+
+def both(predict: Predict, state: TrainState, images: np.ndarray) -> Mapping[str, np.ndarray]:
+    """{"ema": probabilities [n, k], "raw": likewise}: the averaged weights and the last ones."""
+    raw = {"params": state.params, "batch_stats": state.batch_stats}
+    return {"ema": predict(state.ema, images), "raw": predict(raw, images)}
+
+
+def validation_numbers(probs: Mapping[str, np.ndarray], label: np.ndarray) -> dict[str, float]:
+    """What a look at the validation set adds to metrics.jsonl; its loss steers patience."""
+    chosen = np.take_along_axis(probs["ema"], label[:, None], axis=1)[:, 0]
+    return {
+        "validation/loss": float(-np.log(np.maximum(chosen, 1e-12)).mean()),
+        "validation/accuracy": float((probs["ema"].argmax(1) == label).mean()),
+        "validation/accuracy_raw": float((probs["raw"].argmax(1) == label).mean()),
+    }

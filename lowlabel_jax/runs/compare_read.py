@@ -1,0 +1,124 @@
+"""Which runs there are to compare: found on disk, read, checked for one data set, grouped."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lowlabel_jax.core import files
+from lowlabel_jax.core.errors import UserError
+
+NOT_THE_METHOD = ("seed", "seeds", "method", "name")  # may differ between runs of a method
+NEEDED = ("accuracy", "accuracy_raw", "n")
+
+
+class Run(NamedTuple):
+    """What comparing needs of one finished run."""
+
+    path: Path
+    label: str
+    seed: int
+    config: dict[str, Any]
+    test: dict[str, Any]
+
+
+def find(paths: Iterable[str | Path]) -> list[Path]:
+    """The run directories at or below paths, each once, sorted. Raises UserError for none."""
+    paths = [Path(path) for path in paths]
+    if missing := [str(path) for path in paths if not path.is_dir()]:
+        raise UserError(f"there is no directory {', '.join(missing)}.")
+    found = {run.resolve(): run for path in paths for run in _runs_below(path)}
+    if not found:
+        places = ", ".join(map(str, paths)) or "nothing"
+        raise UserError(
+            f"no runs in {places}.",
+            "name run directories (with a config.json), or a folder of them.",
+        )
+    return sorted(found.values())
+
+
+def why_not(path: Path) -> str:
+    """Why a run has nothing to compare, as the rest of a sentence; empty where it has."""
+    if not (path / "status.json").is_file():
+        return "has no status.json"
+    status = files.read_json(path / "status.json")
+    if status.get("state") != "finished":
+        return f"is {status.get('state')} at step {status.get('step')}"
+    if not (path / "eval/test.json").is_file():
+        return "has no test numbers (eval/test.json)"
+    test = files.read_json(path / "eval/test.json")
+    missing = [key for key in NEEDED if test.get(key) is None]
+    return f"has no {', '.join(missing)} in eval/test.json" if missing else ""
+
+
+def read(path: Path) -> Run:
+    """A finished run. Its label is config's method or, where that is empty, the objectives'."""
+    config = files.read_json(path / "config.json")
+    try:
+        label = config.get("method") or "+".join(p["objective"]["name"] for p in config["phases"])
+        seed = config["seeds"]["split"]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path}/config.json is not the config of a run: no {error}.") from None
+    return Run(path, label, seed, config, files.read_json(path / "eval/test.json"))
+
+
+def check_same_data(runs: Iterable[Run]) -> None:
+    """Raise UserError, naming the runs, unless all were tested on the same images."""
+    kinds: dict[tuple[str, int], list[str]] = {}
+    for run in runs:
+        mark = str(run.config.get("data_fingerprint"))
+        kinds.setdefault((mark, run.test["n"]), []).append(str(run.path))
+    if len(kinds) > 1:
+        lines = [
+            f"\n  - data {k[0][:12]}, {k[1]} test images: {', '.join(r)}" for k, r in kinds.items()
+        ]
+        raise UserError(
+            f"these runs saw different data, so their accuracies do not compare:{''.join(lines)}",
+            "compare the runs of one data set at a time.",
+        )
+
+
+def group_by_method(runs: Iterable[Run]) -> dict[str, list[Run]]:
+    """Runs by method, in the order met: the label and, where one label has several configs, what
+    differs between them."""
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        own = {k: v for k, v in run.config.items() if k not in NOT_THE_METHOD}
+        groups.setdefault((run.label, json.dumps(own, sort_keys=True)), []).append(run)
+    flat = {key: dict(_leaves(json.loads(key[1]))) for key in groups}
+    named = {}
+    for key, group in groups.items():
+        others = [flat[other] for other in flat if other[0] == key[0]]
+        named[" ".join([key[0], *differences(flat[key], others)])] = group
+    return named
+
+
+def differences(mine: Mapping[str, str], others: list[dict[str, str]]) -> Iterator[str]:
+    """`threshold=0.8` for each of my leaves that is not the same in all of the others."""
+    keys = dict.fromkeys(key for other in others for key in other)
+    keys = [key for key in keys if len({other.get(key) for other in others}) > 1]
+    short = {key: key.removesuffix(".name").rsplit(".", 1)[-1] for key in keys}
+    for key in keys:
+        if key in mine:
+            is_clear = list(short.values()).count(short[key]) == 1
+            yield f"{short[key] if is_clear else key}={mine[key]}"
+
+
+def _runs_below(path: Path) -> Iterator[Path]:
+    """Run directories at or below a path. A run is not searched: it may hold other config.json."""
+    if (path / "config.json").is_file():
+        yield path
+        return
+    for child in path.iterdir():
+        if child.is_dir() and not child.is_symlink():
+            yield from _runs_below(child)
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Dotted path and JSON text of each leaf; a list without dicts in it is one leaf."""
+    dicts = isinstance(value, list) and any(isinstance(v, dict) for v in value)
+    children = value.items() if isinstance(value, dict) else enumerate(value) if dicts else ()
+    for key, child in children:
+        yield from _leaves(child, f"{path}.{key}" if path else str(key))
+    if not children:
+        yield path, json.dumps(value)

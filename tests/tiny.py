@@ -1,0 +1,68 @@
+"""Tiny runs for tests: as a World, without a directory, or as a config for runs.train."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from lowlabel_jax.configuration import load, resolve
+from lowlabel_jax.core import named, parallel
+from lowlabel_jax.data import feed, source, splits
+from lowlabel_jax.training import build
+from tests import tiny_config
+
+OBJECTIVES = sorted(named.parts("objective"))
+DIGITS = source.open_source({"name": "digits"})
+
+
+def config(objective="supervised", *overrides, **options):
+    """A complete config of a tiny run of an objective, overridden as on the command line."""
+    made = tiny_config.get_config(objective)
+    made.objective = {"name": objective, **options}
+    return load.override(made, load.parse(overrides))
+
+
+def resolved(made):
+    """(resolved config, split) of a config on the digits."""
+    split = splits.split_of(DIGITS, made.split.to_dict(), made.seed, Path("/nonexistent/split.json"))
+    return resolve.resolve(made, splits.info_of(DIGITS, split), DIGITS.fingerprint), split
+
+
+class World:
+    """A run without its directory: its phase, its data, a state to begin with."""
+
+    def __init__(self, objective="supervised", *overrides, devices=1, **options):
+        made = config(objective, *overrides, f"--config.devices={devices}", **options)
+        self.config, self.split = resolved(made)
+        self.devices, self.phase = devices, build.phase(self.config, 0)
+        self.feed = feed.resident_feed(DIGITS, self.split, self.phase.batch_sizes,
+                                       self.config["seeds"]["order"])  # fmt: skip
+        self.resident = self.feed.resident
+
+    def start(self):
+        """The state before the first step."""
+        return parallel.replicate(build.new_state(self.config, self.phase), self.devices)
+
+    def run(self, state, steps):
+        """(state, metrics) after so many more steps."""
+        metrics = None
+        for step in range(int(state.step), int(state.step) + steps):
+            batch = parallel.shard(self.feed.batch(step), self.devices)
+            state, metrics = self.phase.step(state, batch, self.resident)
+            jax.block_until_ready(metrics)
+        return state, metrics
+
+
+def leaves(tree):
+    """The leaves as numpy arrays, typed keys as their numbers."""
+    def plain(x):
+        is_key = jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+        return np.asarray(jax.random.key_data(x) if is_key else x)
+
+    return [plain(x) for x in jax.tree.leaves(tree)]
+
+
+def assert_same(a, b, atol=0.0):
+    """Every leaf equal, to the last bit unless `atol` says otherwise."""
+    for x, y in zip(leaves(a), leaves(b), strict=True):
+        np.testing.assert_allclose(x, y, rtol=0, atol=atol)
