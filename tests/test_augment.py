@@ -179,10 +179,11 @@ def test_brightness_and_contrast_equal_numpy(shape):
 
 
 def test_noise_is_normal_and_fresh_for_every_value():
-    grey = np.full((32, 32, 3), 128, np.float32)
+    grey = np.full((64, 64, 3), 128, np.float32)
     found = np.asarray(colour.noise(KEY, grey, 0.1)) - 128
     assert stats.kstest(found.ravel(), stats.norm(0, 25.5).cdf).pvalue > 1e-4
-    assert abs(np.corrcoef(found.reshape(-1, 3).T)[0, 1]) < 5 / np.sqrt(1024)
+    assert abs(found.std() / 25.5 - 1) < 5 / np.sqrt(2 * found.size)  # five standard errors
+    assert abs(np.corrcoef(found.reshape(-1, 3).T)[0, 1]) < 5 / np.sqrt(64 * 64)
 
 
 @pytest.mark.parametrize("shape, size, side", [((8, 8, 1), 0.25, 2), ((6, 9, 3), 0.5, 3),
@@ -207,6 +208,12 @@ def test_rounding_is_to_the_nearest_level_halves_to_even():
 
 
 # --- standard ---
+
+
+def assert_even(values):
+    """The values lie evenly in -1..1, and near both ends: chances 1e-3, and 4e-5 for 400 values."""
+    assert stats.kstest(values, stats.uniform(-1, 2).cdf).pvalue > 1e-3
+    assert values.min() < -0.95 and values.max() > 0.95
 
 
 def measured(option, strength, n=400):
@@ -234,7 +241,7 @@ def test_strengths_are_drawn_evenly_between_their_bounds(option, strength):
     # Half a grey level of 7 a pixel, all with the worst signs, bends the fit by 0.014: by 0.07 of
     # the strength for the zoom, where it counts 1.4 squared over 0.4, and by less for the others.
     assert np.abs(values).max() < 1.07
-    assert stats.kstest(values, stats.uniform(-1, 2).cdf).pvalue > 1e-3
+    assert_even(values)
     if option in ("shift", "zoom"):  # each axis by itself
         assert abs(np.corrcoef(values.reshape(-1, 2).T)[0, 1]) < 5 / np.sqrt(400)
 
@@ -245,7 +252,7 @@ def test_contrast_is_drawn_evenly_between_its_bounds():
     found = many(standard(contrast=0.6), image, 400)[:, 0].squeeze().astype(float)
     values = ((found[:, 9] - found[:, 0]) / 50 - 1) / 0.6
     assert np.abs(values).max() < 1 + 1 / 50 / 0.6
-    assert stats.kstest(values, stats.uniform(-1, 2).cdf).pvalue > 1e-3
+    assert_even(values)
 
 
 @pytest.mark.parametrize("options", [{}, {"rotate": 1e-6}])
@@ -326,7 +333,7 @@ def test_flip_shift_is_the_papers(shape, most, n):
 
 # --- views ---
 
-RECIPES = {"weak": flip_shift(), "strong": standard(**EVERYTHING, fill="reflect")}
+RECIPES = {"weak": flip_shift(), "strong": standard(**{**EVERYTHING, "noise": 0.0})}
 LIGHT = {"weak": flip_shift(), "strong": standard(flip=True, brightness=0.5)}  # quick to compile
 
 
@@ -345,7 +352,7 @@ def views_of(names, batch, recipes, key=KEY):
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (32, 32, 3)])
 def test_views_are_the_same_on_any_number_of_devices(shape):
-    batch, names = batch_of(shape), ["labelled", "weak_2", "strong"]
+    batch, names = batch_of(shape), ["labelled", "strong"]
 
     def step(key, batch):
         return jax.tree.map(parallel.gather, views.make_views(names, batch, RECIPES, key))
@@ -382,7 +389,7 @@ def test_views_are_a_function_of_the_key():
 def test_a_view_does_not_change_when_others_are_added():
     batch = batch_of((8, 8, 1))
     few = views_of(["strong", "labelled"], batch, LIGHT)
-    every = views_of(reversed(list(views.VIEWS)), batch, LIGHT)
+    every = views_of(["weak_2", "labelled", "strong"], batch, LIGHT)
     for name in few:
         np.testing.assert_array_equal(few[name], every[name])
     # The numbers in the table are part of the keys: another order would change every run.
@@ -423,10 +430,9 @@ def test_normalise_reaches_both_ends_and_no_further():
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (32, 32, 3)])
 def test_one_by_one_gives_the_same_images(shape):
-    images, keys = jnp.asarray(noisy((24, *shape))), jax.random.split(KEY, 24)
+    """128 images: the order of a float32 sum shows in 3 of their values."""
+    images, keys = jnp.asarray(noisy((128, *shape))), jax.random.split(KEY, 128)
     for augment in RECIPES.values():
         together = jax.jit(jax.vmap(augment))(keys, images)
-        single = jax.jit(lambda k, x, augment=augment: lax.map(lambda a: augment(*a), (k, x)))(
-            keys, images
-        )
-        np.testing.assert_array_equal(together, single)
+        single = jax.jit(functools.partial(lax.map, lambda pair, f=augment: f(*pair)))
+        np.testing.assert_array_equal(together, single((keys, images)))

@@ -1,0 +1,193 @@
+"""Killed anywhere, the same command ends in the same bytes: state, metrics.jsonl, predictions."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lowlabel_jax.runs import evaluate
+from lowlabel_jax.runs.train import train
+from lowlabel_jax.training import build, checkpoint
+from tests.tiny import OBJECTIVES, World, assert_same, config, leaves
+
+ROOT = Path(__file__).parent.parent
+ENDING = ("metrics.jsonl", "eval/test.json", "predictions/test.npz")
+
+
+def launch(workdir, objective, *options, kill=None):
+    """launch.py in a process of its own: one device, two threads, warnings shown."""
+    script = ["tests/kill_at.py", str(kill[0]), kill[1]] if kill else ["launch.py"]
+    command = [sys.executable, *script, f"--config=tests/tiny_config.py:{objective}",
+               f"--workdir={workdir}", *options]  # fmt: skip
+    env = {**os.environ, "XLA_FLAGS": "", "NPROC": "2", "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+
+
+def ending(run):
+    """What a run ends in, as bytes and arrays."""
+    _, state = evaluate.load(run)
+    return [(run / name).read_bytes() for name in ENDING], leaves(state)
+
+
+def assert_same_ending(a, b):
+    (bytes_a, leaves_a), (bytes_b, leaves_b) = ending(a), ending(b)
+    assert bytes_a == bytes_b
+    assert_same(leaves_a, leaves_b)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """objective -> the directory of a run that nobody interrupted."""
+    made = {}
+
+    def of(objective):
+        if objective not in made:
+            made[objective] = tmp_path_factory.mktemp("whole") / "run"
+            done = launch(made[objective], objective)
+            assert done.returncode == 0, done.stderr
+        return made[objective]
+
+    return of
+
+
+def kill_chain(run, objective, *steps):
+    """Kill the run at each of the steps in turn, then let it finish."""
+    for step in steps:
+        assert launch(run, objective, kill=(step, "SIGKILL")).returncode == -9
+    done = launch(run, objective)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_killed_and_repeated_ends_in_the_same_bytes(objective, whole, tmp_path):
+    """Before the first save, off every boundary, right after a save."""
+    said = kill_chain(tmp_path / "run", objective, 2, 6, 8)
+    assert "resuming" in said
+    assert_same_ending(tmp_path / "run", whole(objective))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("step", [0, 1, 3, 4, 5, 7, 9, 10, 11])
+def test_killed_at_any_step(objective, step, whole, tmp_path):
+    kill_chain(tmp_path / "run", objective, step)
+    assert_same_ending(tmp_path / "run", whole(objective))
+
+
+def test_sigterm_saves_says_how_to_go_on_and_ends_143(whole, tmp_path):
+    run = tmp_path / "run"
+    done = launch(run, "fixmatch", kill=(6, "SIGTERM"))
+    assert done.returncode == 143 and checkpoint.steps(run) == [4, 7]
+    assert "saved step 7 after SIGTERM. To go on: python launch.py --config=" in done.stderr
+    assert json.loads((run / "status.json").read_text())["state"] == "interrupted"
+    assert launch(run, "fixmatch", kill=(9, "SIGINT")).returncode == 130
+    assert launch(run, "fixmatch").returncode == 0
+    assert_same_ending(run, whole("fixmatch"))
+
+
+def test_a_flipped_bit_in_the_newest_checkpoint_costs_steps_not_truth(whole, tmp_path):
+    run = tmp_path / "run"
+    launch(run, "fixmatch", kill=(10, "SIGKILL"))
+    found = [p for p in (run / "checkpoints" / "8").rglob("*") if p.is_file()]
+    largest = max(found, key=lambda p: p.stat().st_size)
+    data = bytearray(largest.read_bytes())
+    data[random.Random(1).randrange(len(data))] ^= 4
+    largest.write_bytes(data)
+    done = launch(run, "fixmatch")
+    assert done.returncode == 0 and "checkpoint 8 failed verification (sha256" in done.stderr
+    assert "resuming" in done.stdout and "at step 4" in done.stdout
+    assert_same_ending(run, whole("fixmatch"))
+
+
+def test_a_finished_run_is_left_alone(whole):
+    run = whole("supervised")
+    before = {p: p.stat().st_mtime_ns for p in run.rglob("*")}
+    done = launch(run, "supervised")
+    assert done.returncode == 0 and "is already complete (step 12, test accuracy" in done.stdout
+    assert {p: p.stat().st_mtime_ns for p in run.rglob("*")} == before
+
+
+def test_more_steps_go_on_from_where_it_ended(tmp_path):
+    train(config("supervised", "--config.length.steps=6"), tmp_path)
+    train(config("supervised"), tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [5, 6, 10, 12]
+
+
+def test_rows_after_the_checkpoint_and_a_torn_line_are_dropped(tmp_path):
+    train(config("supervised", "--config.length.steps=8"), tmp_path)
+    rows = (tmp_path / "metrics.jsonl").read_bytes()
+    (tmp_path / "metrics.jsonl").write_bytes(rows + b'{"step": 9, "loss": 1.0}\n{"step": 10, "lo')
+    train(config("supervised"), tmp_path)
+    after = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(row)["step"] for row in after] == [5, 8, 10, 12]
+
+
+# --- in one process, for every objective: what is not in the state is not remembered ----------
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_state_from_disk_goes_on_as_the_live_one(objective, tmp_path):
+    from lowlabel_jax.training.phases import Progress
+
+    w = World(objective)
+    middle, _ = w.run(w.start(), 3)
+    checkpoint.save(tmp_path, middle, Progress(3), keep=1)
+    live, _ = w.run(middle, 3)
+    again = World(objective)
+    restored = checkpoint.read(tmp_path, 3, build.new_state(again.config, again.phase))
+    assert_same(again.run(restored, 3)[0], live)
+
+
+def phased(*overrides):
+    """Supervised for 5 steps, then FixMatch with a memory for 5."""
+    made = config("fixmatch", "--config.split.validation.per_class=3", *overrides, align=True)
+    with made.unlocked():
+        made.phases = {"one": {"objective": {"name": "supervised", "strong": True}},
+                       "two": {"optimizer": {"name": "adam"}}}  # fmt: skip
+        made.order, made.length, made.evaluate_every = ("one", "two"), {"steps": 5}, 2
+    return made
+
+
+@pytest.mark.parametrize("stop_at", [3, 5, 8])
+def test_two_phases_killed_in_either_or_between(stop_at, tmp_path, monkeypatch):
+    from lowlabel_jax.data import feed
+
+    train(phased(), tmp_path / "whole")
+
+    class Killed(BaseException):
+        pass
+
+    indices = feed.indices
+
+    def deadly(step, *rest):
+        if step == stop_at:
+            raise Killed
+        return indices(step, *rest)
+
+    monkeypatch.setattr(feed, "indices", deadly)
+    with pytest.raises(Killed):
+        train(phased(), tmp_path / "cut")
+    monkeypatch.undo()
+    train(phased(), tmp_path / "cut")
+    assert_same_ending(tmp_path / "cut", tmp_path / "whole")
+    rows = [json.loads(r) for r in (tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()]
+    assert [r["phase"] for r in rows if "loss" in r] == ["one"] + ["two"]
+    assert [r["step"] for r in rows if "validation/loss" in r] == [2, 4, 6, 8, 10]
+
+
+def test_patience_survives_a_restart(tmp_path):
+    """A rate of nearly nothing never improves: two looks without gain end the run at step 6."""
+    options = ("--config.split.validation.per_class=3", "--config.evaluate_every=2",
+               "--config.patience=2", "--config.optimizer.rate.peak=1e-12")  # fmt: skip
+    train(config("supervised", *options, "--config.checkpoint.every=4"), tmp_path)
+    progress = checkpoint.newest(tmp_path)
+    assert (progress.step, progress.stale) == (6, 2) or progress.stale == 2
+    assert np.isfinite(progress.best)
