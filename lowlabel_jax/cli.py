@@ -85,7 +85,7 @@ def evaluate(options: argparse.Namespace) -> int:
 
 
 def compare(options: argparse.Namespace) -> int:
-    """Compare methods over seeds: mean, sd, interval, paired difference, exact p; with a picture."""
+    """Compare methods over seeds: mean, sd, interval, paired difference, exact p, picture."""
     from lowlabel_jax.runs import compare as run_compare
 
     result = run_compare.compare(options.paths)

@@ -73,7 +73,6 @@ def test_another_unit_replaces_the_one_that_stood_there():
         ("--config.ema.decay=1", "ema.decay = 1.0 must be"),
         ("--config.optimizer.rate.warmup=100000", "warmup = 100000 is longer than length.steps"),
         ("--config.patience=2", "patience needs validation images"),
-        ("--config.model.channels=()", "model.channels"),
     ],
 )
 def test_each_mistake_is_named(override, said):

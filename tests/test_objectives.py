@@ -178,7 +178,7 @@ def test_fixmatch_is_its_paper(threshold, split):
 
 
 def test_fixmatch_masks_partly_in_these_tests():
-    kept = softmax(given_views()["weak"]).max(-1) >= 0.8
+    kept = softmax(given_views()["weak"]).max(-1) >= 0.6
     assert 0 < kept.sum() < M
 
 

@@ -24,7 +24,8 @@ def config(objective="supervised", *overrides, **options):
 
 def resolved(made):
     """(resolved config, split) of a config on the digits."""
-    split = splits.split_of(DIGITS, made.split.to_dict(), made.seed, Path("/nonexistent/split.json"))
+    seed, nowhere = resolve.seeds(made)["split"], Path("/nonexistent/split.json")
+    split = splits.split_of(DIGITS, made.split.to_dict(), seed, nowhere)
     return resolve.resolve(made, splits.info_of(DIGITS, split), DIGITS.fingerprint), split
 
 

@@ -17,12 +17,11 @@ RESUMABLE = ("phases.*.steps", "log_every", "checkpoint.every", "checkpoint.keep
 def resolve(config: config_dict.ConfigDict, info: Info, fingerprint: str) -> dict[str, Any]:
     """Seeds, phases, lengths in steps, what is known of the data. Raises UserError on misfits."""
     whole = as_dict(config)
-    seeds = {name: whole["seed"] if s is None else s for name, s in whole["seeds"].items()}
     top = {key: whole.pop(key) for key in ("objective", "optimizer", "length", "patience")}
     phases, order, batch_size = whole.pop("phases"), whole.pop("order"), whole["batch"]["labelled"]
     resolved = {
         **whole,
-        "seeds": seeds,
+        "seeds": seeds(config),
         "phases": [
             phase(name, {**top, **phases.get(name, {})}, top["optimizer"]["rate"], batch_size, info)
             for name in (order or ["train"])
@@ -32,6 +31,11 @@ def resolve(config: config_dict.ConfigDict, info: Info, fingerprint: str) -> dic
     }
     problems(misfits(resolved))
     return resolved
+
+
+def seeds(config: config_dict.ConfigDict) -> dict[str, int]:
+    """The four seeds; those that are not set are `seed`."""
+    return {name: config.seed if s is None else s for name, s in config.seeds.items()}
 
 
 def phase(

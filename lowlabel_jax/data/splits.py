@@ -85,7 +85,7 @@ def counts(amount: Mapping[str, float], have: np.ndarray) -> np.ndarray:
 
 
 def split_of(source: Source, config: Mapping[str, Any], seed: int, kept: Path) -> Split:
-    """The run's split: as kept in its directory, else from the shared file, else drawn and kept."""
+    """A run's split: the shared file's, else as kept in its directory, else drawn. Writes nothing."""
     given = Path(config["file"]) if config["file"] else kept
     if given.exists() or config["file"]:
         split = read(given, source)
@@ -99,8 +99,6 @@ def split_of(source: Source, config: Mapping[str, Any], seed: int, kept: Path) -
             seed=seed,
         )
     check_leaks(source, split)
-    if not kept.exists():
-        write(kept, split, source)
     return split
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from ml_collections import config_dict
 
 from lowlabel_jax.configuration.check import check
-from lowlabel_jax.configuration.resolve import resolve
+from lowlabel_jax.configuration.resolve import resolve, seeds
 from lowlabel_jax.core import files, log, parallel, signals
 from lowlabel_jax.core.errors import Diverged, Interrupted
 from lowlabel_jax.data import feed, source, splits
@@ -32,8 +32,8 @@ def prepare(config: config_dict.ConfigDict, directory: Path) -> Plan:
     """Check the config, open the data, divide it. Raises UserError with all that is wrong."""
     check(config)
     data = source.open_source(config.source.to_dict())
-    seed = config.seed if config.seeds.split is None else config.seeds.split
-    split = splits.split_of(data, config.split.to_dict(), seed, directory / "splits" / "split.json")
+    kept, seed = directory / "splits" / "split.json", seeds(config)["split"]
+    split = splits.split_of(data, config.split.to_dict(), seed, kept)
     return Plan(resolve(config, splits.info_of(data, split), data.fingerprint), data, split)
 
 

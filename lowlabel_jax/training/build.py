@@ -21,6 +21,7 @@ class Phase(NamedTuple):
     """One phase, ready to run."""
 
     spec: Mapping[str, Any]
+    model: Any
     objective: Objective
     tx: optax.GradientTransformation
     step: parallel.Mapped  # (state, sharded batch, resident) -> (state, metrics)
@@ -39,7 +40,8 @@ def phase(config: Mapping[str, Any], number: int) -> Phase:
     devices = parallel.device_count(config["devices"])
     options = compile_options(jax.default_backend())
     mapped = parallel.mapped(step, devices, donate=True, options=options)
-    return Phase(spec, objective, tx, mapped, batch_sizes(config, objective, devices))
+    sizes = batch_sizes(config, objective, devices)
+    return Phase(spec, network(config), objective, tx, mapped, sizes)
 
 
 def batch_sizes(config: Mapping[str, Any], objective: Objective, devices: int) -> dict[str, int]:
@@ -74,11 +76,11 @@ def network(config: Mapping[str, Any]) -> Any:
 
 def new_state(config: Mapping[str, Any], first: Phase) -> state.TrainState:
     """The state before the first step."""
-    model, seeds = network(config), config["seeds"]
-    variables = initialise(model, tuple(config["info"]["image_shape"]), seeds["init"])
+    seeds = config["seeds"]
+    variables = initialise(first.model, tuple(config["info"]["image_shape"]), seeds["init"])
     optimizers.decays(variables["params"])  # a leaf without a rule is said before compiling
     aux = first.objective.init(info(config))
-    return state.create(variables, model.apply, first.tx, aux, seeds["augment"])
+    return state.create(variables, first.model.apply, first.tx, aux, seeds["augment"])
 
 
 def like_phase(fresh: state.TrainState, config: Mapping[str, Any], of: Phase) -> state.TrainState:

@@ -23,17 +23,19 @@ class Watch:
 
     def __init__(self, total: int, done: int, bar: Progress | None):
         self.total, self.done, self.bar = total, done, bar
-        self.began, self.first = time.monotonic(), done
+        self.began, self.first = None, done  # the clock starts behind the step that compiles
         self.task = bar.add_task("", total=total, completed=done, text="") if bar else None
 
     @property
     def rate(self) -> float:
         """Steps a second since the watch began."""
-        return (self.done - self.first) / max(time.monotonic() - self.began, 1e-9)
+        if self.began is None or self.done == self.first:
+            return 0.0
+        return (self.done - self.first) / (time.monotonic() - self.began)
 
     def step(self, done: int) -> None:
         """So many steps are done."""
-        if self.done == self.first:  # the first step compiles: the clock starts behind it
+        if self.began is None:
             self.began, self.first = time.monotonic(), done
         self.done = done
         if self.bar and self.task is not None:

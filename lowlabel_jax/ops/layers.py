@@ -1,0 +1,101 @@
+"""Flax layers over our own operations, with the parameter trees of Flax's layers."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
+
+from lowlabel_jax.core import parallel
+from lowlabel_jax.ops.convolution import Padding, conv2d
+
+
+class Conv(nn.Module):
+    """[b, h, w, c] -> [b, h', w', features]. Parameters as nn.Conv's: {kernel[, bias]}."""
+
+    features: int
+    kernel_size: tuple[int, int]
+    strides: tuple[int, int] = (1, 1)
+    padding: Padding = "SAME"
+    use_bias: bool = True
+    dtype: Any = None  # of the computation; parameters are float32
+    impl: str = "auto"
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (*self.kernel_size, x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        bias = _bias(self)
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        y = conv2d(x, kernel, self.strides, self.padding, self.impl)
+        return y if bias is None else y + bias.reshape(1, 1, 1, -1)
+
+
+class Dense(nn.Module):
+    """[b, c] -> [b, features]. Parameters as nn.Dense's: {kernel[, bias]}."""
+
+    features: int
+    use_bias: bool = True
+    dtype: Any = None  # of the computation; parameters are float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        bias = _bias(self)
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        y = x @ kernel
+        return y if bias is None else y + bias.reshape(1, -1)
+
+
+class Dropout(nn.Module):
+    """[b, …] with a share `rate` of each example's values at 0 and the others scaled up.
+
+    The mask is drawn by address: key and the example's global id, which the caller gives as
+    `variables["address"]["example"]` int32 [b]; without it, its place in the global batch. So 1, 2
+    and 8 devices drop the same values. (Not to be used under nn.scan or nn.remat, which hide the
+    root's variables.)
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        if not train or self.rate == 0:
+            return x
+        keys = parallel.example_keys(self.make_rng("dropout"), self._addresses(len(x)))
+        draw = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - self.rate, x.shape[1:]))
+        return jnp.where(draw(keys), x / (1 - self.rate), jnp.zeros((), x.dtype))
+
+    def _addresses(self, n: int) -> jax.Array:
+        root = self.scope.root if self.scope else None
+        given = root.get_variable("address", "example") if root else None
+        if given is None:
+            return parallel.positions(n)
+        if given.shape != (n,):
+            raise ValueError(f"address/example has shape {given.shape} for a batch of {n}.")
+        return given
+
+
+def BatchNorm(  # called where a layer is made, and named like one
+    train: bool, *, momentum: float, epsilon: float, dtype: Any = None, name: str | None = None
+) -> nn.BatchNorm:
+    """Flax's BatchNorm over the global batch; its statistics are float32 whatever the dtype.
+
+    momentum is what is kept of the old running statistics (PyTorch's is 1 - ours).
+    """
+    synced = train and parallel.global_size(1) > 1
+    return nn.BatchNorm(
+        use_running_average=not train,
+        momentum=momentum,
+        epsilon=epsilon,
+        dtype=dtype,
+        axis_name=parallel.AXIS if synced else None,
+        name=name,
+    )
+
+
+def _bias(layer: Conv | Dense) -> jax.Array | None:
+    zeros = nn.initializers.zeros_init()
+    return layer.param("bias", zeros, (layer.features,)) if layer.use_bias else None
