@@ -45,7 +45,8 @@ class TrainState(struct.PyTreeNode):
 
     def enter_phase(self, tx: optax.GradientTransformation, aux: Any) -> "TrainState":
         """The state at the start of another phase: weights and average carry over."""
-        return self.replace(began=self.step, tx=tx, opt_state=tx.init(self.params), aux=aux)
+        began = jnp.copy(self.step)  # two leaves that share a buffer cannot both be donated
+        return self.replace(began=began, tx=tx, opt_state=tx.init(self.params), aux=aux)
 
 
 class Average(struct.PyTreeNode):

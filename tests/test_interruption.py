@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
+from lowlabel_jax.data import feed
 from lowlabel_jax.runs import evaluate
 from lowlabel_jax.runs.train import train
 from lowlabel_jax.training import build, checkpoint
@@ -146,6 +146,19 @@ def test_a_state_from_disk_goes_on_as_the_live_one(objective, tmp_path):
     assert_same(again.run(restored, 3)[0], live)
 
 
+class Killed(BaseException):
+    """What a SIGKILL looks like from inside one process."""
+
+
+def _killed_at(at, indices=feed.indices):
+    def deadly(step, *rest):
+        if step == at:
+            raise Killed
+        return indices(step, *rest)
+
+    return deadly
+
+
 def phased(*overrides):
     """Supervised for 5 steps, then FixMatch with a memory for 5."""
     made = config("fixmatch", "--config.split.validation.per_class=3", *overrides, align=True)
@@ -158,21 +171,8 @@ def phased(*overrides):
 
 @pytest.mark.parametrize("stop_at", [3, 5, 8])
 def test_two_phases_killed_in_either_or_between(stop_at, tmp_path, monkeypatch):
-    from lowlabel_jax.data import feed
-
     train(phased(), tmp_path / "whole")
-
-    class Killed(BaseException):
-        pass
-
-    indices = feed.indices
-
-    def deadly(step, *rest):
-        if step == stop_at:
-            raise Killed
-        return indices(step, *rest)
-
-    monkeypatch.setattr(feed, "indices", deadly)
+    monkeypatch.setattr(feed, "indices", _killed_at(stop_at))
     with pytest.raises(Killed):
         train(phased(), tmp_path / "cut")
     monkeypatch.undo()
@@ -183,11 +183,18 @@ def test_two_phases_killed_in_either_or_between(stop_at, tmp_path, monkeypatch):
     assert [r["step"] for r in rows if "validation/loss" in r] == [2, 4, 6, 8, 10]
 
 
-def test_patience_survives_a_restart(tmp_path):
-    """A rate of nearly nothing never improves: two looks without gain end the run at step 6."""
+def test_patience_survives_a_restart(tmp_path, monkeypatch, capsys):
+    """Weights that cannot move never improve: the third of three looks in vain ends the run."""
     options = ("--config.split.validation.per_class=3", "--config.evaluate_every=2",
-               "--config.patience=2", "--config.optimizer.rate.peak=1e-12")  # fmt: skip
-    train(config("supervised", *options, "--config.checkpoint.every=4"), tmp_path)
+               "--config.patience=3", "--config.optimizer.rate.peak=1e-30",
+               "--config.optimizer.weight_decay=0", "--config.model.batch_norm=False")  # fmt: skip
+    monkeypatch.setattr(feed, "indices", _killed_at(7))
+    with pytest.raises(Killed):
+        train(config("supervised", *options), tmp_path)
+    monkeypatch.undo()
+    assert checkpoint.newest(tmp_path).stale == 1  # looked at 2 (the best so far) and 4
+    train(config("supervised", *options), tmp_path)
     progress = checkpoint.newest(tmp_path)
-    assert (progress.step, progress.stale) == (6, 2) or progress.stale == 2
-    assert np.isfinite(progress.best)
+    assert (progress.step, progress.best_step, progress.stale) == (8, 2, 3)
+    said = train(config("supervised", *options), tmp_path)
+    assert said["test"]["step"] == 8 and "already complete" in capsys.readouterr().out

@@ -25,6 +25,9 @@ CONVOLUTIONS = [
     ((6, 6), (1, 1), (1, 1), "SAME"),
     ((10, 10), (3, 3), (3, 2), ((3, 4), (0, 1))),  # pads larger than the kernel
     ((4, 4), (4, 4), (1, 1), "VALID"),
+    ((2, 2), (3, 3), (1, 1), "SAME"),  # kernels larger than the image
+    ((1, 2), (3, 3), (2, 2), "SAME"),
+    ((2, 6), (5, 3), (1, 2), ((3, 2), (0, 1))),
 ]
 POOLS = [
     ((8, 8), (2, 2), None, "VALID"),
@@ -129,7 +132,7 @@ def test_gradients_of_any_order_are_written_without_layouts_of_other_kinds():
 
 
 def test_forward_mode_needs_native():
-    x, k = convolution((4, 4), (3, 3))
+    x, k = convolution((6, 6), (3, 3))
     with pytest.raises(TypeError, match="forward-mode"):
         jax.jvp(lambda x: conv2d(x, k, impl="cpu"), (x,), (x,))
     jax.jvp(lambda x: conv2d(x, k, impl="native"), (x,), (x,))
