@@ -177,6 +177,12 @@ def test_fixmatch_is_its_paper(threshold, split):
     assert float(out.batch_stats["seen"]) == (B + M if split else B + 2 * M)
 
 
+@pytest.mark.parametrize(("step", "share"), [(0, 0.0), (1, 0.5), (2, 1.0), (9, 1.0)])
+def test_fixmatch_can_climb_to_its_weight(step, share):
+    ((loss, _), _), *_ = call("fixmatch", step=step, threshold=0.6, ramp=0.2)
+    np.testing.assert_allclose(loss, fixmatch_by_hand(given_views(), 0.6, share), rtol=1e-5)
+
+
 def test_fixmatch_masks_partly_in_these_tests():
     kept = softmax(given_views()["weak"]).max(-1) >= 0.6
     assert 0 < kept.sum() < M

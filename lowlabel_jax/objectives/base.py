@@ -48,6 +48,11 @@ def mean(values: jax.Array, where: jax.Array | None = None) -> Mean:
     return Mean((values * weight).sum(), weight.sum())
 
 
+def linear_ramp(step: jax.Array, length: float) -> jax.Array:
+    """From 0 at step 0 in a line to 1 at `length` steps and after; 1 always for no length."""
+    return jnp.minimum(step / length, 1.0) if length else jnp.float32(1)
+
+
 # How methods run the network. BatchNorm normalises with the statistics of the batch it sees and
 # moves the running statistics towards them; which forward may move them differs between methods.
 

@@ -1,13 +1,13 @@
 """Mean Teacher, arXiv:1703.01780: the student agrees with the average of its own past weights."""
 
 import jax
-import jax.numpy as jnp
 
 from lowlabel_jax.core.ranges import NonNegative, Probability
 from lowlabel_jax.objectives.base import (
     Objective,
     Out,
     labelled_metrics,
+    linear_ramp,
     mean,
     pseudo_label_metrics,
     separate,
@@ -23,7 +23,6 @@ def mean_teacher(
     The teacher is state.ema, normalised by its own batch (train mode); the statistics of both
     unlabelled forwards are dropped. The weight climbs in a line over `ramp` of the phase.
     """
-    climb = max(ramp * total_steps, 1)
 
     def loss(params, state, views, key):
         labelled_key, student_key, teacher_key = jax.random.split(key, 3)
@@ -33,7 +32,7 @@ def mean_teacher(
         target = jax.lax.stop_gradient(jax.nn.softmax(teacher))
         known = cross_entropy(labelled, views["label"])
         gap = squared_error(target, jax.nn.softmax(student))
-        scale = weight * jnp.minimum(state.phase_step / climb, 1.0)
+        scale = weight * linear_ramp(state.phase_step, ramp * total_steps)
         total = known.mean() + scale * gap.mean()
         metrics = labelled_metrics(labelled, views["label"], known)
         metrics |= pseudo_label_metrics(target, jnp.ones(len(gap)), gap, views["truth"])
