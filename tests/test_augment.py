@@ -15,6 +15,7 @@ from lowlabel_jax.augment.flip_shift import flip_shift
 from lowlabel_jax.augment.identity import identity
 from lowlabel_jax.augment.standard import standard
 from lowlabel_jax.core import named, parallel
+from lowlabel_jax.core.errors import UserError
 
 KEY = jax.random.key(0)
 SHAPES = [(8, 8, 1), (32, 32, 3), (33, 57, 3), (57, 33, 1)]
@@ -305,7 +306,7 @@ def test_only_the_constant_fill_brings_new_levels(fill):
     ({"shear": 90.0}, "below 90"),
 ])  # fmt: skip
 def test_unknown_choices_are_refused_at_once(options, words):
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(UserError, match=words):
         standard(**options)
 
 

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from lowlabel_jax.augment import colour, geometry
+from lowlabel_jax.core.errors import UserError, nearest
 from lowlabel_jax.core.ranges import Fraction, NonNegative
 
 
@@ -32,6 +33,7 @@ def standard(
     contrast: Fraction = 0.0,
     noise: NonNegative = 0.0,
     cutout: Fraction = 0.0,
+    hole: NonNegative = 127.0,
     fill: str = "nearest",
     value: NonNegative = 0.0,
     interpolation: str = "bilinear",
@@ -48,7 +50,8 @@ def standard(
       contrast    factor from 1 - contrast to 1 + contrast on distances from the image's mean
       noise       standard deviation of each value, fraction of the full range (0.5 in S4's
                   denoising); not drawn: all images get the same strength
-      cutout      side of a grey square, fraction of the shorter side; the same for all images
+      cutout      side of a square, fraction of the shorter side; the same for all images
+    hole: what that square shows, 127 is grey.
     fill: what is seen beyond the edge: "nearest", "reflect", "wrap" or "constant" (`value`).
     interpolation: "bilinear" or "nearest". Values are rounded once, at the end, halves to even.
     A strength of 0 costs nothing, and with all of them 0 the image comes back as it is.
@@ -56,7 +59,7 @@ def standard(
     _check("fill", fill, tuple(geometry.FILLS))
     _check("interpolation", interpolation, geometry.INTERPOLATIONS)
     if shear >= 90:
-        raise ValueError(f"shear = {shear} must be below 90 degrees.")
+        raise UserError(f"augment: shear = {shear} must be below 90 degrees.")
     moving = any((shift, rotate, shear, zoom))
     idle = not any((flip, moving, brightness, contrast, noise, cutout))
 
@@ -86,7 +89,7 @@ def standard(
         if noise:
             x = colour.noise(key_noise, x, noise)
         if cutout:
-            x = colour.cutout(key_hole, x, cutout)
+            x = colour.cutout(key_hole, x, cutout, hole)
         return colour.to_uint8(x)
 
     return augment
@@ -112,4 +115,5 @@ class Draw(NamedTuple):
 
 def _check(option: str, given: str, known: tuple[str, ...]) -> None:
     if given not in known:
-        raise ValueError(f"{option} = {given!r} is unknown. There are: {', '.join(known)}.")
+        there = f"There are: {', '.join(known)}."
+        raise UserError(f"augment: no {option} called {given!r}.{nearest(given, known)} {there}")

@@ -5,7 +5,8 @@ import sys
 
 def say(text: str = "") -> None:
     """One line for the reader, at once even when piped."""
-    print(text, flush=True)
+    sys.stdout.write(text + "\n")  # one write: lines of several threads do not mix
+    sys.stdout.flush()
 
 
 def warn(text: str) -> None:

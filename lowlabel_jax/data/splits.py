@@ -85,7 +85,7 @@ def counts(amount: Mapping[str, float], have: np.ndarray) -> np.ndarray:
 
 
 def split_of(source: Source, config: Mapping[str, Any], seed: int, kept: Path) -> Split:
-    """A run's split: the shared file's, else as kept in its directory, else drawn. Writes nothing."""
+    """A run's split: the shared file's, else as kept before, else drawn. Writes nothing."""
     given = Path(config["file"]) if config["file"] else kept
     if given.exists() or config["file"]:
         split = read(given, source)

@@ -1,6 +1,7 @@
 """Mean Teacher, arXiv:1703.01780: the student agrees with the average of its own past weights."""
 
 import jax
+import jax.numpy as jnp
 
 from lowlabel_jax.core.ranges import NonNegative, Probability
 from lowlabel_jax.objectives.base import (

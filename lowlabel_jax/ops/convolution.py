@@ -56,7 +56,7 @@ def conv2d(
 
 
 def implementation(impl: str) -> str:
-    """ "native" or "cpu"; "auto" is decided here, when the caller is traced."""
+    """What runs, "native" or "cpu": "auto" is decided here, when the caller is traced."""
     if impl == "auto":
         return "cpu" if jax.default_backend() == "cpu" else "native"
     if impl not in IMPLEMENTATIONS:

@@ -58,7 +58,7 @@ def check_resume(directory: Path, mode: str) -> None:
             f"{directory} holds a run and --resume=never was given.",
             "give another --workdir, or add --overwrite to move the old run to its trash/.",
         )
-    mine = {".lock", "trash"}
+    mine = {".lock", "trash", "train.log"}
     if not holds_run(directory) and directory.exists():
         foreign = sorted(p.name for p in directory.iterdir() if p.name not in mine)
         unfinished = {"splits", "command.sh", "environment.json"}  # killed before config.json
@@ -98,7 +98,7 @@ def overwrite(directory: Path) -> None:
     trash = directory / "trash" / time.strftime("%Y%m%d-%H%M%S")
     trash.mkdir(parents=True)
     for place in directory.iterdir():
-        if place.name not in ("trash", ".lock"):
+        if place.name not in ("trash", ".lock", "train.log"):
             place.rename(trash / place.name)
     log.say(f"moved the old run to {trash}")
 

@@ -1,0 +1,39 @@
+"""The golden numbers: what a few steps of each objective on the digits have always come to.
+
+`make golden` (python -m tests.golden) writes tests/golden.json anew, to be reviewed as a diff.
+"""
+
+import json
+from pathlib import Path
+
+from tests import conftest  # noqa: F401  # sets the environment, where pytest does not
+
+FILE = Path(__file__).with_name("golden.json")
+STEPS = (1, 20)
+
+
+def numbers(objective):
+    """{"step 1": {metric: mean, …}, "step 20": …} of a tiny run."""
+    from tests.tiny import World
+
+    world, found, done = World(objective, "--config.length.steps=20"), {}, 0
+    state = world.start()
+    for step in STEPS:
+        state, metrics = world.run(state, step - done)
+        done = step
+        means = {name: float(m.total) / max(float(m.count), 1) for name, m in metrics.items()}
+        found[f"step {step}"] = {name: round(value, 7) for name, value in sorted(means.items())}
+    return found
+
+
+def main():
+    """Write the file."""
+    from tests.tiny import OBJECTIVES
+
+    made = {name: numbers(name) for name in OBJECTIVES}
+    FILE.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    print(f"wrote {FILE}: review the diff, and say in CHANGELOG.md (Changes numbers) why it moved")
+
+
+if __name__ == "__main__":
+    main()
