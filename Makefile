@@ -21,7 +21,7 @@ test-slow: $(VENV)/installed-dev
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # Rewrite the golden numbers, to be reviewed as a diff.
 golden: $(VENV)/installed-dev

@@ -12,7 +12,7 @@ os.environ["XLA_FLAGS"] = (
 ).strip()
 os.environ.setdefault("LOWLABEL_CACHE", os.path.join(tempfile.gettempdir(), "lowlabel-test-cache"))
 
-import jax  # noqa: E402
+import jax
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", os.environ["LOWLABEL_CACHE"])

@@ -26,7 +26,7 @@ SCIPY = {
     "constant": "grid-constant",
 }
 EVERYTHING = dict(flip=True, shift=0.2, rotate=30.0, shear=20.0, zoom=0.3, brightness=0.3,
-                  contrast=0.5, noise=0.1, cutout=0.4)  # fmt: skip
+                  contrast=0.5, gamma=0.4, noise=0.1, cutout=0.4)  # fmt: skip
 
 
 def noisy(shape, seed=0):
@@ -169,10 +169,13 @@ def test_reflect_shift_is_pad_and_crop(shape):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_brightness_and_contrast_equal_numpy(shape):
     image = photo(shape).astype(np.float64)
-    for amount in (-0.3, 0.1, 0.9):
-        want = np.clip(image + 255 * amount, 0, 255)
-        got = colour.brightness(jnp.float32(image), amount)
+    for factor in (0.0, 0.4, 1.0, 1.7):
+        want = np.clip(image * factor, 0, 255)
+        got = colour.brightness(jnp.float32(image), factor)
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-4)
+    for power in (0.5, 1.0, 2.0):
+        got = colour.gamma(jnp.float32(image), power)
+        np.testing.assert_allclose(got, 255 * (image / 255) ** power, rtol=0, atol=1e-2)
     for factor in (0.0, 0.4, 1.0, 3.0):
         want = np.clip(image.mean() + factor * (image - image.mean()), 0, 255)
         got = colour.contrast(jnp.float32(image), factor)
@@ -223,7 +226,10 @@ def measured(option, strength, n=400):
     ramps = np.stack([y, x, 0 * x], -1) + 128
     found = many(standard(**{option: strength}), ramps.astype(np.uint8), n) - 128.0
     if option == "brightness":
-        return found[:, 16, 16, 2] / 255 / strength
+        return found[:, 16, 16, 2] / 128 / strength
+    if option == "gamma":
+        power = np.log((found[:, 16, 16, 2] + 128) / 255) / np.log(128 / 255)
+        return np.log(power) / np.log(1 + strength)
     middle = found[:, 9:24, 9:24, :2].reshape(n, 225, 2) / 7  # no fill is seen there
     places = np.c_[(np.indices((15, 15)) - 7).reshape(2, 225).T, np.ones(225)]
     fit = np.einsum("pk,nkc->ncp", np.linalg.pinv(places), middle)  # [n, 2, 3]: the matrix's rows
@@ -236,7 +242,8 @@ def measured(option, strength, n=400):
 
 
 @pytest.mark.parametrize("option, strength", [("shift", 0.25), ("rotate", 40.0), ("shear", 30.0),
-                                              ("zoom", 0.4), ("brightness", 0.4)])  # fmt: skip
+                                              ("zoom", 0.4), ("brightness", 0.4),
+                                              ("gamma", 0.6)])  # fmt: skip
 def test_strengths_are_drawn_evenly_between_their_bounds(option, strength):
     values = measured(option, strength)
     # Half a grey level of 7 a pixel, all with the worst signs, bends the fit by 0.014: by 0.07 of
@@ -271,7 +278,7 @@ def test_nothing_asked_is_nothing_done():
     assert identity()(KEY, image) is image
     gathers = {name: str(jax.make_jaxpr(standard(**options))(KEY, image)).count("gather[")
                for name, options in {"flat": {k: EVERYTHING[k] for k in
-                                     ("flip", "brightness", "contrast", "noise", "cutout")},
+                                     ("flip", "brightness", "contrast", "gamma", "cutout")},
                                      "moved": EVERYTHING}.items()}  # fmt: skip
     assert gathers == {"flat": 0, "moved": 4}
 

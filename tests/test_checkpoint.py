@@ -94,7 +94,14 @@ def forget_the_manifest(directory, step):
     (directory / "manifests" / f"{step}.json").unlink()
 
 
-HARM = [flip_a_bit, truncate, lose_a_file, empty_the_metadata, tear_the_manifest, forget_the_manifest]
+HARM = [
+    flip_a_bit,
+    truncate,
+    lose_a_file,
+    empty_the_metadata,
+    tear_the_manifest,
+    forget_the_manifest,
+]
 
 
 @pytest.mark.parametrize("harm", HARM)
@@ -136,7 +143,9 @@ def test_no_checkpoint_is_none(tmp_path):
 
 def test_another_model_is_refused_with_its_leaves(tmp_path):
     save(tmp_path, 4)
-    with pytest.raises(UserError, match=r"params/conv/bias is float32\[64\], this run needs float32"):
+    with pytest.raises(
+        UserError, match=r"params/conv/bias is float32\[64\], this run needs float32"
+    ):
         checkpoint.read(tmp_path, 4, make(width=32))
     with pytest.raises(UserError, match="missing aux/new"):
         checkpoint.read(tmp_path, 4, make(aux={"new": jnp.zeros(3)}))

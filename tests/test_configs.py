@@ -10,8 +10,14 @@ from lowlabel_jax.runs import sweep
 from lowlabel_jax.runs.train import train
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
-TINY = ("--config.length.steps=2", "--config.log_every=1", "--config.devices=1",
-        "--config.batch.labelled=4", "--config.batch.mu=2", "--config.optimizer.rate.warmup=0")  # fmt: skip
+TINY = (
+    "--config.length.steps=2",
+    "--config.log_every=1",
+    "--config.devices=1",
+    "--config.batch.labelled=4",
+    "--config.batch.mu=2",
+    "--config.optimizer.rate.warmup=0",
+)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)

@@ -30,9 +30,14 @@ def resolved(*overrides):
 def test_overrides_are_typed_as_the_value_that_stands_there():
     config = load.load(
         FIXMATCH,
-        ["--config.optimizer.rate.peak=1", "--config.model.channels=(8,16)", "--config.seed=7",
-         "--config.ema.warmup=False", "--config.method=--x"],
-    )  # fmt: skip
+        [
+            "--config.optimizer.rate.peak=1",
+            "--config.model.channels=(8,16)",
+            "--config.seed=7",
+            "--config.ema.warmup=False",
+            "--config.method=--x",
+        ],
+    )
     assert config.optimizer.rate.peak == 1.0 and isinstance(config.optimizer.rate.peak, float)
     assert config.model.channels == (8, 16)
     assert (config.seed, config.ema.warmup, config.method) == (7, False, "--x")
@@ -103,8 +108,11 @@ def test_a_key_that_no_one_knows_is_refused():
 
 def test_seeds_follow_seed_unless_set():
     assert resolved("--config.seed=3", "--config.seeds.split=5")["seeds"] == {
-        "split": 5, "order": 3, "init": 3, "augment": 3,
-    }  # fmt: skip
+        "split": 5,
+        "order": 3,
+        "init": 3,
+        "augment": 3,
+    }
 
 
 def test_lengths_become_steps():

@@ -23,9 +23,14 @@ def test_a_mistake_is_two_lines_and_its_code(capsys):
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(errors.Busy("x"), 3), (errors.Diverged("x"), 4), (errors.SaveFailed("x"), 1),
-     (errors.Interrupted("x", 143), 143), (KeyboardInterrupt(), 130)],
-)  # fmt: skip
+    [
+        (errors.Busy("x"), 3),
+        (errors.Diverged("x"), 4),
+        (errors.SaveFailed("x"), 1),
+        (errors.Interrupted("x", 143), 143),
+        (KeyboardInterrupt(), 130),
+    ],
+)
 def test_exit_codes(error, code):
     def fails():
         raise error
@@ -39,18 +44,27 @@ def test_a_bug_keeps_its_traceback():
 
 
 def test_nearest_also_knows_the_foot_of_a_dotted_name():
-    assert errors.nearest("peak", ["optimizer.rate.peak", "seed"]).endswith("'optimizer.rate.peak'?")
+    assert errors.nearest("peak", ["optimizer.rate.peak", "seed"]).endswith(
+        "'optimizer.rate.peak'?"
+    )
     assert errors.nearest("xyz", ["seed"]) == ""
 
 
 @pytest.mark.parametrize(
     ("rule", "good", "bad"),
-    [("Positive", [1e-9, 3], [0.0, -1, True, "1", float("nan")]),
-     ("NonNegative", [0, 0.5], [-0.1]), ("Probability", [0, 1, 0.5], [1.01, -0.1]),
-     ("Fraction", [0.0, 0.99], [1.0]), ("Count", [1, 7], [0, 1.0, True]), ("Natural", [0], [-1]),
-     ("Length", [0, 5, {"epochs": 1.5}], [-1, {"epochs": -1}, {"a": 1, "b": 2}]),
-     ("bool", [True, False], [1]), ("str", [""], [3]), ("float", [-1.5, 2], [float("inf")])],
-)  # fmt: skip
+    [
+        ("Positive", [1e-9, 3], [0.0, -1, True, "1", float("nan")]),
+        ("NonNegative", [0, 0.5], [-0.1]),
+        ("Probability", [0, 1, 0.5], [1.01, -0.1]),
+        ("Fraction", [0.0, 0.99], [1.0]),
+        ("Count", [1, 7], [0, 1.0, True]),
+        ("Natural", [0], [-1]),
+        ("Length", [0, 5, {"epochs": 1.5}], [-1, {"epochs": -1}, {"a": 1, "b": 2}]),
+        ("bool", [True, False], [1]),
+        ("str", [""], [3]),
+        ("float", [-1.5, 2], [float("inf")]),
+    ],
+)
 def test_ranges(rule, good, bad):
     assert [ranges.breaks(rule, v) for v in good] == [""] * len(good)
     assert all(ranges.breaks(rule, v) for v in bad)
@@ -89,8 +103,9 @@ def test_a_directory_is_held_by_one_process_and_freed_by_its_death(tmp_path):
     holder = context.Process(target=hold, args=(tmp_path, ready, 60))
     holder.start()
     assert ready.wait(60)
-    with pytest.raises(errors.Busy, match=f"in use by pid {holder.pid} on .* since"), files.locked(
-        tmp_path
+    with (
+        pytest.raises(errors.Busy, match=f"in use by pid {holder.pid} on .* since"),
+        files.locked(tmp_path),
     ):
         pass
     holder.kill()

@@ -24,7 +24,9 @@ def toy(n=60, seed=0):
     """A source of random 4x4 images, 3 classes in turn, 9 of them for testing."""
     images = np.random.default_rng(seed).integers(0, 256, (n + 9, 4, 4, 1), np.uint8)
     label = np.arange(n + 9) % 3
-    return source.from_arrays(NAMES, {"train": (images[9:], label[9:]), "test": (images[:9], label[:9])})
+    return source.from_arrays(
+        NAMES, {"train": (images[9:], label[9:]), "test": (images[:9], label[:9])}
+    )
 
 
 def test_k_per_class_is_exact():
@@ -72,8 +74,12 @@ def test_a_class_that_is_too_small_is_named():
 
 def test_a_split_is_kept_shared_and_refused_for_other_data(tmp_path):
     data, other = toy(), toy(seed=1)
-    config = {"file": "", "labelled": {"per_class": 2}, "validation": {"total": 0},
-              "unlabelled_includes_labelled": True}  # fmt: skip
+    config = {
+        "file": "",
+        "labelled": {"per_class": 2},
+        "validation": {"total": 0},
+        "unlabelled_includes_labelled": True,
+    }
     kept = tmp_path / "splits" / "split.json"
     split = splits.split_of(data, config, 0, kept)
     splits.write(kept, split, data)
@@ -91,9 +97,17 @@ def test_a_test_image_among_the_training_images_is_refused():
     images = data.read("train", np.arange(60))
     test = (images[7:8], data.labels["train"][7:8])
     leaky = source.from_arrays(NAMES, {"train": (images, data.labels["train"]), "test": test})
-    split = splits.divide(leaky.labels["train"], NAMES, labelled={"per_class": 1},
-                          validation={"total": 0}, unlabelled_includes_labelled=True, seed=0)  # fmt: skip
-    with pytest.raises(UserError, match=r"1 test images are also training images \(first: test 0\)"):
+    split = splits.divide(
+        leaky.labels["train"],
+        NAMES,
+        labelled={"per_class": 1},
+        validation={"total": 0},
+        unlabelled_includes_labelled=True,
+        seed=0,
+    )
+    with pytest.raises(
+        UserError, match=r"1 test images are also training images \(first: test 0\)"
+    ):
         splits.check_leaks(leaky, split)
     splits.check_leaks(data, split)
 

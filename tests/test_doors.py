@@ -41,18 +41,29 @@ def swept(tmp_path_factory):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--config=tests/tiny_config.py", "--workdir=x", "config.seed=1"],
-         "error: 'config.seed=1' is not an option. Did you mean '--config.seed=1'?\nhint: "),
-        (["--config=tests/tiny_config.py", "--workdir=x", "--config.sed=1"],
-         "error: unknown setting 'sed'. Did you mean 'seed'?\nhint: "),
+        (
+            ["--config=tests/tiny_config.py", "--workdir=x", "config.seed=1"],
+            "error: 'config.seed=1' is not an option. Did you mean '--config.seed=1'?\nhint: ",
+        ),
+        (
+            ["--config=tests/tiny_config.py", "--workdir=x", "--config.sed=1"],
+            "error: unknown setting 'sed'. Did you mean 'seed'?\nhint: ",
+        ),
         (["--config=tests/tiny_confg.py", "--workdir=x"], "Did you mean 'tests/tiny_config.py'?"),
         (["--config=tests/tiny_config.py"], "error: --workdir is missing.\nhint: add --workdir="),
         (["--config=tests/tiny_config.py:fixmach", "--workdir=x"], "Did you mean 'fixmatch'?"),
-        (["--config=tests/tiny_config.py", "--workdir=x", "--config.batch.mu=0",
-          "--config.ema.decay=2"], "error: 2 problems:\n  - "),
+        (
+            [
+                "--config=tests/tiny_config.py",
+                "--workdir=x",
+                "--config.batch.mu=0",
+                "--config.ema.decay=2",
+            ],
+            "error: 2 problems:\n  - ",
+        ),
         (["--config=configs/digits_fixmatch.py", "--workdir=x", "--sweep"], "defines no sweep()"),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_is_said_in_two_lines_before_jax_is_imported(options, said):
     done = call("-X", "importtime", "launch.py", *options)
     said_lines = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
@@ -66,12 +77,19 @@ def test_the_traceback_is_there_for_who_asks():
 
 
 def test_a_dry_run_shows_everything_and_writes_nothing(tmp_path):
-    done = launch("--config=tests/tiny_config.py:fixmatch", f"--workdir={tmp_path / 'r'}", "--dry_run")
+    done = launch(
+        "--config=tests/tiny_config.py:fixmatch", f"--workdir={tmp_path / 'r'}", "--dry_run"
+    )
     assert done.returncode == 0, done.stderr
     config = json.loads(done.stdout[: done.stdout.index("\n}\n") + 2])
     assert config["objective" if "objective" in config else "phases"]
-    for said in ("20 labelled, 1,297 unlabelled, 0 validation, 500 test", "conv_0", "head",
-                 "steps: 12 steps, 8 labelled + 24 unlabelled images each", "MiB"):  # fmt: skip
+    for said in (
+        "20 labelled, 1,297 unlabelled, 0 validation, 500 test",
+        "conv_0",
+        "head",
+        "steps: 12 steps, 8 labelled + 24 unlabelled images each",
+        "MiB",
+    ):
         assert said in done.stdout
     assert not (tmp_path / "r").exists()
 
@@ -85,8 +103,13 @@ def test_a_sweep_runs_compares_and_says_where(swept):
         assert method["n"] == 2 and method["seeds"] == [0, 1] and len(method["values"]) == 2
     (pair,) = result["pairs"]
     assert (pair["a"], pair["b"], pair["n"]) == ("fixmatch", "supervised", 2)
-    assert {p.name for p in folder.iterdir()} >= {"compare.json", "compare.md", "compare.png",
-                                                  "fixmatch-seed0", "supervised-seed1"}  # fmt: skip
+    assert {p.name for p in folder.iterdir()} >= {
+        "compare.json",
+        "compare.md",
+        "compare.png",
+        "fixmatch-seed0",
+        "supervised-seed1",
+    }
     assert "compare.png" in said and "fixmatch-seed1: finished, test accuracy" in said
 
 

@@ -22,8 +22,13 @@ ENDING = ("metrics.jsonl", "eval/test.json", "predictions/test.npz")
 def launch(workdir, objective, *options, kill=None):
     """launch.py in a process of its own: one device, two threads, warnings shown."""
     script = ["tests/kill_at.py", str(kill[0]), kill[1]] if kill else ["launch.py"]
-    command = [sys.executable, *script, f"--config=tests/tiny_config.py:{objective}",
-               f"--workdir={workdir}", *options]  # fmt: skip
+    command = [
+        sys.executable,
+        *script,
+        f"--config=tests/tiny_config.py:{objective}",
+        f"--workdir={workdir}",
+        *options,
+    ]
     env = {**os.environ, "XLA_FLAGS": "", "NPROC": "2", "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
 
@@ -163,8 +168,10 @@ def phased(*overrides):
     """Supervised for 5 steps, then FixMatch with a memory for 5."""
     made = config("fixmatch", "--config.split.validation.per_class=3", *overrides, align=True)
     with made.unlocked():
-        made.phases = {"one": {"objective": {"name": "supervised", "strong": True}},
-                       "two": {"optimizer": {"name": "adam"}}}  # fmt: skip
+        made.phases = {
+            "one": {"objective": {"name": "supervised", "strong": True}},
+            "two": {"optimizer": {"name": "adam"}},
+        }
         made.order, made.length, made.evaluate_every = ("one", "two"), {"steps": 5}, 2
     return made
 
@@ -185,9 +192,14 @@ def test_two_phases_killed_in_either_or_between(stop_at, tmp_path, monkeypatch):
 
 def test_patience_survives_a_restart(tmp_path, monkeypatch, capsys):
     """Weights that cannot move never improve: the third of three looks in vain ends the run."""
-    options = ("--config.split.validation.per_class=3", "--config.evaluate_every=2",
-               "--config.patience=3", "--config.optimizer.rate.peak=1e-30",
-               "--config.optimizer.weight_decay=0", "--config.model.batch_norm=False")  # fmt: skip
+    options = (
+        "--config.split.validation.per_class=3",
+        "--config.evaluate_every=2",
+        "--config.patience=3",
+        "--config.optimizer.rate.peak=1e-30",
+        "--config.optimizer.weight_decay=0",
+        "--config.model.batch_norm=False",
+    )
     monkeypatch.setattr(feed, "indices", _killed_at(7))
     with pytest.raises(Killed):
         train(config("supervised", *options), tmp_path)

@@ -109,8 +109,11 @@ def logits(seed, n, scale=2.0):
 def given_views():
     """Views that are logits already: labelled [B, K], the unlabelled ones [M, K]."""
     found = {name: logits(i, B if "labelled" in name else M) for i, name in enumerate(VIEWS)}
-    return found | {"label": jnp.array([0, 2, 3]), "truth": jnp.array([0, 1, 2, 3, 0, -1]),
-                    "index": jnp.arange(M)}  # fmt: skip
+    return found | {
+        "label": jnp.array([0, 2, 3]),
+        "truth": jnp.array([0, 1, 2, 3, 0, -1]),
+        "index": jnp.arange(M),
+    }
 
 
 def apply_fn(variables, images, **_):
@@ -257,13 +260,21 @@ def test_fixmatch_with_alignment_guesses_from_aligned_probabilities():
     marginal = jnp.array([0.7, 0.1, 0.1, 0.1])
 
     def loss(weak):
-        return call("fixmatch", {**views, "weak": weak}, aux=marginal, align=True,
-                    align_decay=0.99, threshold=0.6)[0][0]  # fmt: skip
+        return call(
+            "fixmatch",
+            {**views, "weak": weak},
+            aux=marginal,
+            align=True,
+            align_decay=0.99,
+            threshold=0.6,
+        )[0][0]
 
     value, out = jax.vmap(loss, axis_name=parallel.AXIS)(views["weak"][None])
     q = np.asarray(aligned(softmax(views["weak"]).astype(np.float32), marginal, 0.99)[0][0])
-    taught = [-np.log(softmax(s)[p.argmax()]) * (p.max() >= 0.6)
-              for p, s in zip(q, views["strong"], strict=True)]  # fmt: skip
+    taught = [
+        -np.log(softmax(s)[p.argmax()]) * (p.max() >= 0.6)
+        for p, s in zip(q, views["strong"], strict=True)
+    ]
     expected = mean_ce(views["labelled"], views["label"]) + np.mean(taught)
     np.testing.assert_allclose(value[0], expected, rtol=1e-5)
     plain = softmax(views["weak"])
@@ -300,11 +311,13 @@ def test_mean_teacher_learns_from_the_unlabelled_and_not_through_the_teacher():
 
 
 def test_the_two_forwards_and_their_batchnorm():
-    """joint: one batch moves the statistics; separate: each on its own, for the caller to choose."""
+    """joint: one batch moves the statistics; separate: each for itself, the caller chooses."""
     w = World("supervised")
     state = w.start()
-    images = [jnp.asarray(np.random.default_rng(i).normal(size=(4, 8, 8, 1)), jnp.float32)
-              for i in range(2)]  # fmt: skip
+    images = [
+        jnp.asarray(np.random.default_rng(i).normal(size=(4, 8, 8, 1)), jnp.float32)
+        for i in range(2)
+    ]
     (one, two), together = joint(state.params, state, *images, key=jax.random.key(0))
     alone, first = separate(state.params, state, images[0], jax.random.key(0))
     both, _ = separate(state.params, state, jnp.concatenate(images), jax.random.key(0))

@@ -41,11 +41,16 @@ def here(command):
 
 
 def run(script, cwd):
-    env = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(cwd),
-           "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}  # fmt: skip
+    env = {
+        **os.environ,
+        "XLA_FLAGS": "",
+        "PYTHONPATH": str(cwd),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
     env.pop("NPROC", None)
-    return subprocess.run(["bash", "-euc", script], cwd=cwd, env=env, capture_output=True,
-                          text=True, timeout=500)  # fmt: skip
+    return subprocess.run(
+        ["bash", "-euc", script], cwd=cwd, env=env, capture_output=True, text=True, timeout=500
+    )
 
 
 def test_the_readme_from_top_to_bottom(checkout):

@@ -22,8 +22,11 @@ from tests.tiny import DIGITS, World, config
 def finished(tmp_path_factory):
     """The directory of a finished FixMatch run."""
     run = tmp_path_factory.mktemp("runs") / "fixmatch"
-    train(config("fixmatch", "--config.split.validation.per_class=2"), run,
-          command=["python", "launch.py", "--config=a b.py"])  # fmt: skip
+    train(
+        config("fixmatch", "--config.split.validation.per_class=2"),
+        run,
+        command=["python", "launch.py", "--config=a b.py"],
+    )
     return run
 
 
@@ -33,8 +36,19 @@ def rows(run):
 
 def test_a_run_leaves_all_that_a_reader_needs(finished):
     there = {p.name for p in finished.iterdir()}
-    assert {"config.json", "command.sh", "environment.json", "status.json", "metrics.jsonl", "tb",
-            "splits", "checkpoints", "manifests", "eval", "predictions"} <= there  # fmt: skip
+    assert {
+        "config.json",
+        "command.sh",
+        "environment.json",
+        "status.json",
+        "metrics.jsonl",
+        "tb",
+        "splits",
+        "checkpoints",
+        "manifests",
+        "eval",
+        "predictions",
+    } <= there
     assert "'--config=a b.py'" in (finished / "command.sh").read_text()
     environment = files.read_json(finished / "environment.json")
     assert environment["device_count"] == 1 and environment["jaxlib"] and environment["cpu_threads"]
@@ -43,7 +57,9 @@ def test_a_run_leaves_all_that_a_reader_needs(finished):
 
 def test_the_numbers_of_a_run(finished):
     test = files.read_json(finished / "eval" / "test.json")
-    assert {"accuracy", "accuracy_raw", "n", "ci95", "per_class", "confusion", "nll", "ece"} <= set(test)
+    assert {"accuracy", "accuracy_raw", "n", "ci95", "per_class", "confusion", "nll", "ece"} <= set(
+        test
+    )
     guesses = np.load(finished / "predictions" / "test.npz", allow_pickle=False)
     assert test["n"] == len(guesses["label"]) == 500 == np.sum(test["confusion"])
     assert test["accuracy"] == (guesses["ema"].argmax(1) == guesses["label"]).mean()
@@ -114,8 +130,15 @@ def test_7_resume_modes(finished, tmp_path):
 
 def test_8_and_25_another_config_is_refused_with_the_difference(finished):
     with pytest.raises(UserError) as caught:
-        train(config("fixmatch", "--config.split.validation.per_class=2", "--config.batch.mu=2",
-                     "--config.optimizer.rate.peak=0.5"), finished)  # fmt: skip
+        train(
+            config(
+                "fixmatch",
+                "--config.split.validation.per_class=2",
+                "--config.batch.mu=2",
+                "--config.optimizer.rate.peak=0.5",
+            ),
+            finished,
+        )
     said = str(caught.value)
     assert "batch.mu: 3 -> 2" in said and "rate.peak: 0.03 -> 0.5" in said
     assert all(way in said for way in ("resume it", "another --workdir", "--overwrite"))
@@ -124,7 +147,9 @@ def test_8_and_25_another_config_is_refused_with_the_difference(finished):
 def test_25_overwriting_moves_the_old_run_to_the_trash(tmp_path):
     train(config("supervised", "--config.length.steps=2"), tmp_path)
     old = (tmp_path / "metrics.jsonl").read_bytes()
-    train(config("supervised", "--config.length.steps=3", "--config.seed=1"), tmp_path, overwrite=True)
+    train(
+        config("supervised", "--config.length.steps=3", "--config.seed=1"), tmp_path, overwrite=True
+    )
     (kept,) = (tmp_path / "trash").iterdir()
     assert (kept / "metrics.jsonl").read_bytes() == old
     assert files.read_json(tmp_path / "config.json")["seed"] == 1
@@ -134,7 +159,9 @@ def test_9_changed_data_is_refused_with_counts(tmp_path, monkeypatch):
     train(config("supervised", "--config.length.steps=2"), tmp_path)
 
     def other(spec):
-        sets = {name: (DIGITS.read(name, np.arange(len(y))), y) for name, y in DIGITS.labels.items()}
+        sets = {
+            name: (DIGITS.read(name, np.arange(len(y))), y) for name, y in DIGITS.labels.items()
+        }
         images, label = sets["train"]
         sets["train"] = (images[:-3], label[:-3])
         return source.from_arrays(DIGITS.class_names, sets)
@@ -192,8 +219,12 @@ def test_24_a_directory_in_use(tmp_path):
 
 def test_32_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing_of_it(tmp_path):
     with pytest.raises(Diverged) as caught:
-        train(config("supervised", "--config.optimizer.rate.peak=1e30",
-                     "--config.checkpoint.every=1"), tmp_path)  # fmt: skip
+        train(
+            config(
+                "supervised", "--config.optimizer.rate.peak=1e30", "--config.checkpoint.every=1"
+            ),
+            tmp_path,
+        )
     said = str(caught.value)
     assert "is not finite at step" in said and "lower optimizer.rate.peak" in said
     assert "checkpoint" in said and caught.value.code == 4
@@ -222,15 +253,31 @@ def test_38_a_batch_that_the_devices_cannot_share(tmp_path):
 
 @pytest.mark.timeout(120)
 def test_39_fewer_labels_than_the_batch(tmp_path):
-    train(config("fixmatch", "--config.split.labelled.total=4", "--config.batch.labelled=64",
-                 "--config.length.steps=1"), tmp_path)  # fmt: skip
+    train(
+        config(
+            "fixmatch",
+            "--config.split.labelled.total=4",
+            "--config.batch.labelled=64",
+            "--config.length.steps=1",
+        ),
+        tmp_path,
+    )
     assert rows(tmp_path)[0]["step"] == 1
 
 
 def test_61_no_unlabelled_images(tmp_path):
-    made = config("fixmatch", "--config.split.labelled.fraction=0.999",
-                  "--config.split.unlabelled_includes_labelled=False")  # fmt: skip
+    made = config(
+        "fixmatch",
+        "--config.split.labelled.fraction=0.999",
+        "--config.split.unlabelled_includes_labelled=False",
+    )
     with pytest.raises(UserError, match="needs unlabelled images: got 0") as caught:
-        train(config("fixmatch", "--config.source.test=1777",
-                     "--config.split.unlabelled_includes_labelled=False"), tmp_path)  # fmt: skip
+        train(
+            config(
+                "fixmatch",
+                "--config.source.test=1777",
+                "--config.split.unlabelled_includes_labelled=False",
+            ),
+            tmp_path,
+        )
     assert made and caught.value.code == 2

@@ -30,10 +30,12 @@ def test_fixmatch_rate_ends_at_a_fifth():
 def test_the_other_rates_against_optax():
     for found, expected in (
         (rates("cosine", 50, peak=0.2, end=0.05), optax.cosine_decay_schedule(0.2, 50, 0.25)),
-        (rates("polynomial", 50, peak=1e-3, end=1e-7, power=2.0),
-         optax.polynomial_schedule(1e-3, 1e-7, 2.0, 50)),
+        (
+            rates("polynomial", 50, peak=1e-3, end=1e-7, power=2.0),
+            optax.polynomial_schedule(1e-3, 1e-7, 2.0, 50),
+        ),
         (rates("constant", 50, peak=0.3), optax.constant_schedule(0.3)),
-    ):  # fmt: skip
+    ):
         np.testing.assert_allclose(found, [float(expected(k)) for k in range(51)], rtol=1e-5)
 
 
@@ -43,8 +45,10 @@ def test_warm_up_climbs_in_a_line_and_never_wastes_a_step():
     assert found[-1] == pytest.approx(0, abs=1e-8)
 
 
-PARAMS = {"conv": {"kernel": jnp.array([2.0, -1.0]), "bias": jnp.array([4.0])},
-          "bn": {"scale": jnp.array([3.0])}}  # fmt: skip
+PARAMS = {
+    "conv": {"kernel": jnp.array([2.0, -1.0]), "bias": jnp.array([4.0])},
+    "bn": {"scale": jnp.array([3.0])},
+}
 GRADS = jax.tree.map(lambda x: 0.1 * jnp.ones_like(x), PARAMS)
 
 
@@ -58,7 +62,10 @@ def stepped(tx, steps=2):
 
 def test_sgd_is_nesterov_with_l2_on_kernels_by_hand():
     found = stepped(optimizers.sgd(rate=lambda _: 0.5, weight_decay=0.01))
-    for name, start, decay in (("kernel", np.array([2.0, -1.0]), 0.01), ("bias", np.array([4.0]), 0)):
+    for name, start, decay in (
+        ("kernel", np.array([2.0, -1.0]), 0.01),
+        ("bias", np.array([4.0]), 0),
+    ):
         p, v = start, 0.0
         for _ in range(2):
             g = 0.1 + decay * p
@@ -69,9 +76,12 @@ def test_sgd_is_nesterov_with_l2_on_kernels_by_hand():
 
 @pytest.mark.parametrize(
     ("name", "reference"),
-    [("adam", optax.adam(0.5)), ("rmsprop", optax.rmsprop(0.5, 0.9, 1e-7)),
-     ("adamw", optax.adamw(0.5, weight_decay=0.01, mask=optimizers.decays))],
-)  # fmt: skip
+    [
+        ("adam", optax.adam(0.5)),
+        ("rmsprop", optax.rmsprop(0.5, 0.9, 1e-7)),
+        ("adamw", optax.adamw(0.5, weight_decay=0.01, mask=optimizers.decays)),
+    ],
+)
 def test_the_other_optimisers_against_optax(name, reference):
     decay = {"weight_decay": 0.01} if name == "adamw" else {}
     tx = named.build("optimizer", {"name": name, **decay}, rate=optax.constant_schedule(0.5))
@@ -92,8 +102,9 @@ def test_weight_decay_and_clipping_act_where_they_should(name):
 
 
 def test_clipping_bounds_the_norm_of_the_gradient():
-    found = stepped(optimizers.sgd(rate=lambda _: 1.0, momentum=0.0, weight_decay=0.0,
-                                   clip_norm=0.05), 1)  # fmt: skip
+    found = stepped(
+        optimizers.sgd(rate=lambda _: 1.0, momentum=0.0, weight_decay=0.0, clip_norm=0.05), 1
+    )
     moved = np.concatenate([a - b for a, b in zip(leaves(PARAMS), leaves(found), strict=True)])
     assert np.linalg.norm(moved) == pytest.approx(0.05, rel=1e-5)
 
@@ -132,7 +143,9 @@ def test_the_average_in_a_state_follows_the_updated_weights():
     start = w.start()
     before = leaves(start.params)
     state, _ = w.run(start, 1)
-    for old, new, average in zip(before, leaves(state.params), leaves(state.ema["params"]), strict=True):
+    for old, new, average in zip(
+        before, leaves(state.params), leaves(state.ema["params"]), strict=True
+    ):
         np.testing.assert_allclose(average, 0.5 * old + 0.5 * new, rtol=1e-6)
 
 
@@ -199,8 +212,12 @@ def test_a_log_line_is_the_mean_over_its_steps():
 
 
 def test_the_logged_rate_is_the_schedule_of_the_phase():
-    w = World("supervised", "--config.optimizer.rate.name=polynomial",
-              "--config.optimizer.rate.peak=0.1", "--config.optimizer.rate.end=0")  # fmt: skip
+    w = World(
+        "supervised",
+        "--config.optimizer.rate.name=polynomial",
+        "--config.optimizer.rate.peak=0.1",
+        "--config.optimizer.rate.end=0",
+    )
     _, metrics = w.run(w.start(), 4)
     assert float(metrics["rate"].total) == pytest.approx(0.1 * (1 - 3 / 12), rel=1e-5)
     assert schedules.polynomial(total_steps=12, peak=0.1, end=0.0)(3) == pytest.approx(0.075)

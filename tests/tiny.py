@@ -36,8 +36,9 @@ class World:
         made = config(objective, *overrides, f"--config.devices={devices}", **options)
         self.config, self.split = resolved(made)
         self.devices, self.phase = devices, build.phase(self.config, 0)
-        self.feed = feed.resident_feed(DIGITS, self.split, self.phase.batch_sizes,
-                                       self.config["seeds"]["order"])  # fmt: skip
+        self.feed = feed.resident_feed(
+            DIGITS, self.split, self.phase.batch_sizes, self.config["seeds"]["order"]
+        )
         self.resident = self.feed.resident
 
     def start(self):
@@ -56,6 +57,7 @@ class World:
 
 def leaves(tree):
     """The leaves as numpy arrays, typed keys as their numbers."""
+
     def plain(x):
         is_key = jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
         return np.asarray(jax.random.key_data(x) if is_key else x)

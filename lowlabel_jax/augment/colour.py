@@ -6,9 +6,14 @@ import jax.numpy as jnp
 GREY = 127.0  # what a hole is filled with: black and white at once, as in FixMatch
 
 
-def brightness(image: jax.Array, amount: jax.Array | float) -> jax.Array:
-    """image [h, w, c] with `amount` of the full range added: 0.1 is 25.5 grey levels."""
-    return _clip(image + 255.0 * amount)
+def brightness(image: jax.Array, factor: jax.Array | float) -> jax.Array:
+    """image [h, w, c] times `factor`, as Pillow and torchvision have it: black stays black."""
+    return _clip(factor * image)
+
+
+def gamma(image: jax.Array, power: jax.Array | float) -> jax.Array:
+    """image [h, w, c], as fractions of the full range, to a power: the ends stay where they are."""
+    return 255.0 * (image / 255.0) ** power
 
 
 def contrast(image: jax.Array, factor: jax.Array | float) -> jax.Array:

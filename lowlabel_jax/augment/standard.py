@@ -31,6 +31,7 @@ def standard(
     zoom: Fraction = 0.0,
     brightness: Fraction = 0.0,
     contrast: Fraction = 0.0,
+    gamma: NonNegative = 0.0,
     noise: NonNegative = 0.0,
     cutout: Fraction = 0.0,
     hole: NonNegative = 127.0,
@@ -46,8 +47,9 @@ def standard(
       rotate      degrees about the centre
       shear       degrees that upright lines lean, below 90
       zoom        factor from 1 - zoom to 1 + zoom, each axis by itself (as Keras does)
-      brightness  fraction of the full range that is added
+      brightness  factor from 1 - brightness to 1 + brightness
       contrast    factor from 1 - contrast to 1 + contrast on distances from the image's mean
+      gamma       power from 1 / (1 + gamma) to 1 + gamma, evenly in its logarithm
       noise       standard deviation of each value, fraction of the full range (0.5 in S4's
                   denoising); not drawn: all images get the same strength
       cutout      side of a square, fraction of the shorter side; the same for all images
@@ -61,7 +63,7 @@ def standard(
     if shear >= 90:
         raise UserError(f"augment: shear = {shear} must be below 90 degrees.")
     moving = any((shift, rotate, shear, zoom))
-    idle = not any((flip, moving, brightness, contrast, noise, cutout))
+    idle = not any((flip, moving, brightness, contrast, gamma, noise, cutout))
 
     def matrix(draw: Draw, h: int, w: int) -> jax.Array:
         side = jnp.where(draw.flip < 0, -1.0, 1.0) if flip else 1.0
@@ -83,9 +85,11 @@ def standard(
         elif flip:
             x = geometry.flip(x, draw.flip < 0)
         if brightness:
-            x = colour.brightness(x, brightness * draw.brightness)
+            x = colour.brightness(x, 1 + brightness * draw.brightness)
         if contrast:
             x = colour.contrast(x, 1 + contrast * draw.contrast)
+        if gamma:
+            x = colour.gamma(x, (1 + gamma) ** draw.gamma)
         if noise:
             x = colour.noise(key_noise, x, noise)
         if cutout:
@@ -98,7 +102,7 @@ def standard(
 class Draw(NamedTuple):
     """One image's parameters, each evenly in [-1, 1).
 
-    Drawn together, because one draw of nine numbers costs what one number costs, and all of them
+    Drawn together, because one draw of ten numbers costs what one number costs, and all of them
     always, so that turning one change on leaves the others as they were.
     """
 
@@ -111,6 +115,7 @@ class Draw(NamedTuple):
     wide: jax.Array
     brightness: jax.Array
     contrast: jax.Array
+    gamma: jax.Array
 
 
 def _check(option: str, given: str, known: tuple[str, ...]) -> None:

@@ -10,8 +10,14 @@ from lowlabel_jax.core import units
 from lowlabel_jax.core.errors import problems
 from lowlabel_jax.data.source import Info
 
-RESUMABLE = ("phases.*.steps", "log_every", "checkpoint.every", "checkpoint.keep",
-             "batch.evaluation", "method")  # fmt: skip  # a resumed run may change these
+RESUMABLE = (
+    "phases.*.steps",
+    "log_every",
+    "checkpoint.every",
+    "checkpoint.keep",
+    "batch.evaluation",
+    "method",
+)  # a resumed run may change these
 
 
 def resolve(config: config_dict.ConfigDict, info: Info, fingerprint: str) -> dict[str, Any]:

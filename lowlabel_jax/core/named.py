@@ -42,8 +42,12 @@ def parts(kind: str) -> dict[str, ast.FunctionDef]:
     place = PACKAGE / PLACES[kind]
     if not place.is_dir():
         return {f.name: f for f in _functions(place.with_suffix(".py")) if _is_called_by_name(f)}
-    return {f.name: f for path in sorted(place.glob("*.py")) for f in _functions(path)
-            if f.name == path.stem}  # fmt: skip
+    return {
+        f.name: f
+        for path in sorted(place.glob("*.py"))
+        for f in _functions(path)
+        if f.name == path.stem
+    }
 
 
 def options(kind: str, name: str) -> dict[str, Option]:
@@ -82,8 +86,10 @@ def problems(kind: str, spec: Mapping[str, Any], where: str) -> Iterator[str]:
             continue
         if key not in mine:
             offered = [k for k, o in mine.items() if o.default is not REQUIRED]
-            yield (f"{where}: {kind} {name!r} has no option {key!r}.{nearest(key, offered)} "
-                   f"It has: {', '.join(offered) or 'none'}.")  # fmt: skip
+            yield (
+                f"{where}: {kind} {name!r} has no option {key!r}.{nearest(key, offered)} "
+                f"It has: {', '.join(offered) or 'none'}."
+            )
         elif _is_part(key, value):
             yield from problems(key, value, f"{where}.{key}")
         elif broken := ranges.breaks(mine[key].annotation, value):

@@ -23,6 +23,11 @@ class StopRequest:
         """The exit status that says which signal it was."""
         return EXIT_CODES[self.signal] if self.signal else 0
 
+    @property
+    def name(self) -> str:
+        """SIGTERM or SIGINT."""
+        return self.signal.name if self.signal else ""
+
     def handle(self, number: int, _: FrameType | None) -> None:
         """The signal handler: remember the first signal, obey the second."""
         if self.signal is not None:

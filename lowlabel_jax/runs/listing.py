@@ -25,8 +25,14 @@ def _one(path: Path) -> dict[str, Any]:
     config, status = files.read_json(path / "config.json"), rundir.status(path)
     age = time.time() - datetime.fromisoformat(status["time"]).timestamp()
     numbers = {"accuracy": status.get("accuracy", {}), "age_seconds": round(age)}
-    return {"run": str(path), "method": label(config), "seed": config["seed"],
-            "state": status["state"], "step": status["step"], **numbers}  # fmt: skip
+    return {
+        "run": str(path),
+        "method": label(config),
+        "seed": config["seed"],
+        "state": status["state"],
+        "step": status["step"],
+        **numbers,
+    }
 
 
 def page(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -38,8 +44,10 @@ def page(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in rows:
         shown = ", ".join(f"{name} {value:.4f}" for name, value in row["accuracy"].items()) or "-"
         age = units.duration(row["age_seconds"])
-        lines.append(f"{row['run']:<{width}}  {row['method']:<18} {row['state']:<12} "
-                     f"{row['step']:>8}  {shown:<16} {age}")  # fmt: skip
+        lines.append(
+            f"{row['run']:<{width}}  {row['method']:<18} {row['state']:<12} "
+            f"{row['step']:>8}  {shown:<16} {age}"
+        )
     return "\n".join(lines)
 
 
@@ -62,8 +70,9 @@ def config_path(name: str) -> str:
         return name
     known = {path.stem: path for path in config_files()}
     if name not in known:
-        raise UserError(f"no config called {name!r}.{nearest(name, known)} There are: "
-                        f"{', '.join(known)}.")  # fmt: skip
+        raise UserError(
+            f"no config called {name!r}.{nearest(name, known)} There are: {', '.join(known)}."
+        )
     return str(known[name])
 
 

@@ -92,7 +92,7 @@ def train(
             record.sync()
             checkpoint.save(directory, state, progress, config["checkpoint"]["keep"])
         if stop:
-            raise Interrupted(f"saved step {progress.step} after {stop.signal.name}", stop.code)
+            raise Interrupted(f"saved step {progress.step} after {stop.name}", stop.code)
 
 
 def _load(feeder: Feeder, phase: build.Phase, devices: int) -> tuple[Callable[[int], Any], Any]:
