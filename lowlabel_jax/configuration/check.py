@@ -3,21 +3,20 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ml_collections import config_dict
-
 from lowlabel_jax.configuration import keys, load
+from lowlabel_jax.configuration.keys import Config
 from lowlabel_jax.core import named, ranges
 from lowlabel_jax.core.errors import nearest, problems
 
 PHASE_KEYS = ("objective", "optimizer", "length", "patience")
 
 
-def check(config: config_dict.ConfigDict) -> None:
+def check(config: Config) -> None:
     """Raise one UserError that lists every problem. Needs no data and no JAX."""
     problems(_all(config), "lowlabel configs NAME shows a config with the reason for each key.")
 
 
-def _all(config: config_dict.ConfigDict) -> Iterator[str]:
+def _all(config: Config) -> Iterator[str]:
     yield from _unknown(config)
     yield from _ranges(config)
     for path, spec in load.parts(config):
@@ -28,7 +27,7 @@ def _all(config: config_dict.ConfigDict) -> Iterator[str]:
     yield from _together(config)
 
 
-def _unknown(config: config_dict.ConfigDict) -> Iterator[str]:
+def _unknown(config: Config) -> Iterator[str]:
     known = {key.path for key in keys.KEYS}
     roots = {path for path in known if isinstance(_default(path), Mapping)}
     for path in load.flat(config):
@@ -43,7 +42,7 @@ def _default(path: str) -> Any:
     return next(key.default for key in keys.KEYS if key.path == path)
 
 
-def _ranges(config: config_dict.ConfigDict) -> Iterator[str]:
+def _ranges(config: Config) -> Iterator[str]:
     for key in keys.KEYS:
         value = load.find(config, key.path)
         if value is not None and (broken := ranges.breaks(key.rule, value)):
@@ -65,7 +64,7 @@ def _amount(path: str, amount: Any, zero: bool = False) -> Iterator[str]:
         yield f"{path}.{unit} = {value!r} must be below 1."
 
 
-def _phases(config: config_dict.ConfigDict) -> Iterator[str]:
+def _phases(config: Config) -> Iterator[str]:
     known = dict(config.phases)
     for name in config.order:
         if name not in known:
@@ -79,7 +78,7 @@ def _phases(config: config_dict.ConfigDict) -> Iterator[str]:
         yield from _amount(f"phases.{name}.length", phase.get("length"))
 
 
-def _together(config: config_dict.ConfigDict) -> Iterator[str]:
+def _together(config: Config) -> Iterator[str]:
     length, rate = dict(config.length), config.optimizer.get("rate", {})
     warmup, steps = rate.get("warmup", 0), length.get("steps")
     if isinstance(warmup, int) and steps and warmup > steps:

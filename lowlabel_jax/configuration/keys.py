@@ -6,6 +6,8 @@ from ml_collections import config_dict
 
 from lowlabel_jax.core import named
 
+Config = Any  # an ml_collections ConfigDict, whose attributes a type checker cannot know
+
 
 class Key(NamedTuple):
     """One setting. A default of None is a whole number that follows another setting."""
@@ -64,7 +66,7 @@ UNITS = {  # one of these keys stands in such a dict; setting another replaces i
 }
 
 
-def base() -> config_dict.ConfigDict:
+def base() -> Config:
     """A config with every key at its default. A config file changes what differs."""
     config = config_dict.ConfigDict()
     for key in KEYS:

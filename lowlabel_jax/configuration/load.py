@@ -11,13 +11,14 @@ from absl import flags
 from ml_collections import config_dict, config_flags
 
 from lowlabel_jax.configuration import keys
+from lowlabel_jax.configuration.keys import Config
 from lowlabel_jax.core import named
 from lowlabel_jax.core.errors import UserError, nearest, problems
 
 PREFIX = "--config."
 
 
-def load(file: str, overrides: Iterable[str] = ()) -> config_dict.ConfigDict:
+def load(file: str, overrides: Iterable[str] = ()) -> Config:
     """`configs/x.py` or `configs/x.py:argument`, overridden. Raises UserError listing all faults.
 
     A config is code: run only files that you trust.
@@ -26,7 +27,7 @@ def load(file: str, overrides: Iterable[str] = ()) -> config_dict.ConfigDict:
     return override(config, parse(overrides))
 
 
-def get_config(file: str) -> config_dict.ConfigDict:
+def get_config(file: str) -> Config:
     """What the file's get_config returns, on top of nothing: the file decides all of it."""
     path, _, argument = file.partition(":")
     module = read_module(path)
@@ -69,9 +70,7 @@ def parse(arguments: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def override(
-    config: config_dict.ConfigDict, overrides: Mapping[str, str]
-) -> config_dict.ConfigDict:
+def override(config: Config, overrides: Mapping[str, str]) -> Config:
     """The config with every part's defaults written out and the overrides applied, typed.
 
     Naming another part (`objective.name=mean_teacher`) drops the options that it does not have;
@@ -93,7 +92,7 @@ def override(
     return config
 
 
-def parts(config: config_dict.ConfigDict) -> list[tuple[str, dict[str, Any]]]:
+def parts(config: Config) -> list[tuple[str, dict[str, Any]]]:
     """Every named part that is not inside another one: (dotted path, spec)."""
     return list(_parts(config.to_dict(), ""))
 
@@ -109,7 +108,7 @@ def _parts(section: Mapping[str, Any], where: str) -> Iterator[tuple[str, dict[s
             yield from _parts(value, path)
 
 
-def rename(config: config_dict.ConfigDict, path: str, name: str) -> None:
+def rename(config: Config, path: str, name: str) -> None:
     """Put another part at a path, keeping the options that the two have in common."""
     spec = find(config, path)
     if not isinstance(spec, config_dict.ConfigDict):
@@ -119,7 +118,7 @@ def rename(config: config_dict.ConfigDict, path: str, name: str) -> None:
     keys.assign(config, path, {"name": name} | {k: v for k, v in spec.items() if k in shared})
 
 
-def change_unit(config: config_dict.ConfigDict, path: str) -> None:
+def change_unit(config: Config, path: str) -> None:
     """Where a path gives a length or an amount in another unit than stands there, swap the unit."""
     parent, _, unit = path.rpartition(".")
     units = keys.UNITS.get(parent.rsplit(".", 1)[-1], {})
@@ -127,7 +126,7 @@ def change_unit(config: config_dict.ConfigDict, path: str) -> None:
         keys.assign(config, parent, {unit: units[unit]()})
 
 
-def put(config: config_dict.ConfigDict, path: str, text: str) -> Iterator[str]:
+def put(config: Config, path: str, text: str) -> Iterator[str]:
     """Set one value from its text, typed as the value that stands there; yield what is wrong."""
     known = flat(config)
     if path not in known:
@@ -152,12 +151,12 @@ def find(config: Any, path: str) -> Any:
     return config
 
 
-def flat(config: config_dict.ConfigDict) -> dict[str, Any]:
+def flat(config: Config) -> dict[str, Any]:
     """{"batch.mu": 7, …}: every setting that can be overridden."""
     return dict(_flat(config, ""))
 
 
-def _flat(section: config_dict.ConfigDict, where: str) -> Iterator[tuple[str, Any]]:
+def _flat(section: Config, where: str) -> Iterator[tuple[str, Any]]:
     for key, value in section.items():
         path = f"{where}.{key}".lstrip(".")
         if isinstance(value, config_dict.ConfigDict):

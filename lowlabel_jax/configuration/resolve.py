@@ -4,8 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ml_collections import config_dict
-
+from lowlabel_jax.configuration.keys import Config
 from lowlabel_jax.core import units
 from lowlabel_jax.core.errors import problems
 from lowlabel_jax.data.source import Info
@@ -20,7 +19,7 @@ RESUMABLE = (
 )  # a resumed run may change these
 
 
-def resolve(config: config_dict.ConfigDict, info: Info, fingerprint: str) -> dict[str, Any]:
+def resolve(config: Config, info: Info, fingerprint: str) -> dict[str, Any]:
     """Seeds, phases, lengths in steps, what is known of the data. Raises UserError on misfits."""
     whole = as_dict(config)
     top = {key: whole.pop(key) for key in ("objective", "optimizer", "length", "patience")}
@@ -39,7 +38,7 @@ def resolve(config: config_dict.ConfigDict, info: Info, fingerprint: str) -> dic
     return resolved
 
 
-def seeds(config: config_dict.ConfigDict) -> dict[str, int]:
+def seeds(config: Config) -> dict[str, int]:
     """The four seeds; those that are not set are `seed`."""
     return {name: config.seed if s is None else s for name, s in config.seeds.items()}
 
@@ -95,7 +94,7 @@ def difference(old: Any, new: Any, where: str = "") -> dict[str, tuple[Any, Any]
     return {path: change for part in parts for path, change in part.items()}
 
 
-def as_dict(config: config_dict.ConfigDict) -> dict[str, Any]:
+def as_dict(config: Config) -> dict[str, Any]:
     """The config as JSON would give it back: tuples are lists."""
     return json.loads(config.to_json())
 

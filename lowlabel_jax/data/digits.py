@@ -14,10 +14,11 @@ def digits(*, test: Count = 500) -> Source:
     from sklearn.datasets import load_digits  # half a second to import: only who uses it pays
     from sklearn.model_selection import train_test_split
 
-    images, label = load_digits(return_X_y=True)
+    images, label = map(np.asarray, load_digits(return_X_y=True))
     pixels = np.round(images * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
-    train_x, test_x, train_y, test_y = train_test_split(
-        pixels, label, test_size=test, stratify=label, random_state=0
-    )
+    rows = np.arange(len(label))
+    parts = train_test_split(rows, test_size=test, stratify=label, random_state=0)
+    train, tested = (np.asarray(part) for part in parts)
     names = [str(digit) for digit in range(10)]
-    return from_arrays(names, {"train": (train_x, train_y), "test": (test_x, test_y)})
+    sets = {name: (pixels[r], label[r]) for name, r in (("train", train), ("test", tested))}
+    return from_arrays(names, sets)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from ml_collections import config_dict
 
+from lowlabel_jax.configuration.keys import Config
 from lowlabel_jax.core import log, parallel
 from lowlabel_jax.data import feed
 from lowlabel_jax.runs import summary
@@ -15,7 +15,7 @@ from lowlabel_jax.runs.train import Plan, prepare
 from lowlabel_jax.training import build, loop
 
 
-def dry_run(config: config_dict.ConfigDict) -> None:
+def dry_run(config: Config) -> None:
     """Print the resolved config, the data's counts, the model table, steps and memory, and stop."""
     with tempfile.TemporaryDirectory() as nowhere:
         plan = prepare(config, Path(nowhere))

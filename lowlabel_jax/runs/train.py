@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from ml_collections import config_dict
 
 from lowlabel_jax.configuration.check import check
+from lowlabel_jax.configuration.keys import Config
 from lowlabel_jax.configuration.resolve import resolve, seeds
 from lowlabel_jax.core import files, log, parallel, signals
 from lowlabel_jax.core.errors import Diverged, Interrupted
@@ -28,7 +28,7 @@ class Plan(NamedTuple):
     split: splits.Split
 
 
-def prepare(config: config_dict.ConfigDict, directory: Path) -> Plan:
+def prepare(config: Config, directory: Path) -> Plan:
     """Check the config, open the data, divide it. Raises UserError with all that is wrong."""
     check(config)
     data = source.open_source(config.source.to_dict())
@@ -38,7 +38,7 @@ def prepare(config: config_dict.ConfigDict, directory: Path) -> Plan:
 
 
 def train(
-    config: config_dict.ConfigDict,
+    config: Config,
     directory: Path,
     *,
     command: Sequence[str] = (),

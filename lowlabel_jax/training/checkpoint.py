@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -78,8 +79,8 @@ def read(directory: Path, step: int, like: Any) -> Any:
     """The state of one step, in `like`'s form. Raises UserError where it has another form."""
     place = _step(directory, step).resolve()
     wanted = _arrays(like)
-    stored = _checkpointer().metadata(place).item_metadata["state"]
-    if wrong := list(_differences(dict(stored), wanted)):
+    stored: Any = _checkpointer().metadata(place).item_metadata
+    if wrong := list(_differences(dict(stored["state"]), wanted)):
         more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         raise UserError(
             f"{place} belongs to another model or class count: {'; '.join(wrong[:5])}{more}.",
@@ -170,14 +171,14 @@ def _state(arrays: Mapping[str, np.ndarray], like: Any) -> Any:
     def leaf(name: str, x: Any) -> Any:
         if not x.size:  # orbax stores no empty arrays: they have nothing to remember
             return x
-        return jax.random.wrap_key_data(arrays[name]) if _is_key(x) else arrays[name]
+        return jax.random.wrap_key_data(jnp.asarray(arrays[name])) if _is_key(x) else arrays[name]
 
     found = [leaf(name, x) for name, x in tree.named_leaves(like).items()]
     return jax.tree.unflatten(jax.tree.structure(like), found)
 
 
 def _is_key(x: Any) -> bool:
-    return jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
 def _differences(there: Mapping[str, Any], wanted: Mapping[str, np.ndarray]) -> Iterator[str]:
