@@ -1,15 +1,29 @@
-"""Digits with one label per class: supervised against FixMatch, six seeds of each, same labels."""
+"""Digits with ONE label per class: supervised against FixMatch, six seeds of each, same labels.
 
-from digits_fixmatch import get_config as fixmatch_config
+python launch.py --config=configs/digits_compare.py --workdir=runs/cmp --sweep --workers=2
+With `digits_compare.py:all` two variants join: supervised on the weak view, FixMatch unaligned.
+"""
+
+import digits_fixmatch
+
+METHODS = {  # the baseline has the same network, steps, labels, and its better augmentation
+    "supervised": {"objective.name": "supervised", "objective.strong": True, "batch.labelled": 20},
+    "fixmatch": {"objective.name": "fixmatch"},
+}
+VARIANTS = {
+    "supervised-weak": {"objective.name": "supervised", "batch.labelled": 20},
+    "fixmatch-unaligned": {"objective.name": "fixmatch", "objective.align": False},
+}
 
 
-def get_config():
-    """digits_fixmatch; sweep() puts the objective in its place."""
-    return fixmatch_config()
+def get_config(which=""):
+    """digits_fixmatch; sweep() changes what a method changes."""
+    return digits_fixmatch.get_config()
 
 
-def sweep():
+def sweep(which="", seeds=range(6)):
     """Each method on each seed: the seed decides the labels, so the methods pair."""
-    for seed in range(6):
-        for name in ("supervised", "fixmatch"):
-            yield {"objective.name": name, "seed": seed}
+    methods = {**METHODS, **VARIANTS} if which == "all" else METHODS
+    for seed in seeds:
+        for name, changes in methods.items():
+            yield {"method": name, **changes, "seed": seed}

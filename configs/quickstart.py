@@ -1,6 +1,12 @@
-"""The quickstart: digits with ten labels, supervised against FixMatch, one seed, in a minute."""
+"""The quickstart: digits with ten labels, supervised against FixMatch, one seed, half a minute."""
 
 import digits_compare
+
+NEXT = (  # printed when it is done
+    "lowlabel configs digits_fixmatch       # every setting, with its reason",
+    "python launch.py --config=configs/digits_compare.py --workdir=runs/cmp --sweep --workers=2"
+    "       # six seeds: enough for a test",
+)
 
 
 def get_config():
@@ -10,4 +16,4 @@ def get_config():
 
 def sweep():
     """The first seed of digits_compare."""
-    return [choice for choice in digits_compare.sweep() if choice["seed"] == 0]
+    return digits_compare.sweep(seeds=[0])

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from lowlabel_jax.configuration import check, load
@@ -28,7 +29,9 @@ def sweep(file: str, overrides: Sequence[str], folder: Path, workers: int) -> in
         with ThreadPoolExecutor(workers) as pool:
             done = pool.map(lambda job: _run(file, job, folder, workers), jobs.items())
             failed = [name for name, status in zip(jobs, done, strict=True) if status]
-    compare_and_say([folder / name for name in jobs], folder)
+    compare_and_say(
+        [folder / name for name in jobs], folder, load.read_module(file.partition(":")[0])
+    )
     problems(
         [f"run {name} did not finish; see {folder / name / 'train.log'}" for name in failed],
         "the same command again goes on with those that are not finished.",
@@ -47,22 +50,23 @@ def plan(file: str, overrides: Sequence[str]) -> dict[str, list[str]]:
     choices = list(module.sweep(argument) if argument else module.sweep())
     jobs = {name_of(choice): [*as_arguments(choice), *overrides] for choice in choices}
     if len(jobs) != len(choices):
-        raise UserError(f"{path}: two runs of its sweep() have the same settings.")
+        raise UserError(f"{path}: two runs of its sweep() would have the same directory.")
     for arguments in jobs.values():
         check.check(load.load(file, arguments))
     return jobs
 
 
 def name_of(choice: Mapping[str, Any]) -> str:
-    """A run's directory: the names of the parts it chooses, then key=value pairs, the seed last."""
+    """A run's directory: its method and seed, or else all that it chooses, the seed last."""
+    if "method" in choice:
+        choice = {path: choice[path] for path in ("method", "seed") if path in choice}
     ordered = sorted(choice, key=lambda path: (path == "seed", not path.endswith("name")))
-    words = [_word(path, choice[path]) for path in ordered]
-    return "-".join(words)
+    return "-".join(_word(path, choice[path]) for path in ordered)
 
 
 def _word(path: str, value: Any) -> str:
     if path.endswith(".name") or path == "method":
-        return str(value)
+        return str(value).replace("/", "_").replace(" ", "_")
     short = path.rsplit(".", 1)[-1]
     return f"{short}{value}" if short == "seed" else f"{short}={value}"
 
@@ -72,17 +76,21 @@ def as_arguments(choice: Mapping[str, Any]) -> list[str]:
     return [f"{load.PREFIX}{path}={value}" for path, value in choice.items()]
 
 
-def compare_and_say(runs: Iterable[Path], folder: Path) -> None:
-    """Write the comparison of the runs that are finished, and show it."""
+def compare_and_say(runs: Iterable[Path], folder: Path, config: ModuleType) -> None:
+    """Write the comparison of the runs that are finished; show it, and what to do next."""
     from lowlabel_jax.runs import compare
 
     finished = [run for run in runs if rundir.status(run).get("state") == "finished"]
     if not finished:
         raise UserError(f"none of the runs in {folder} finished.", "see their train.log.")
     result = compare.compare(finished)
-    written = compare.write(result, folder)
+    page, picture = folder / "compare.md", folder / "compare.png"
+    compare.write(result, folder)
+    log.say()
     compare.show(result)
-    log.say("written: " + "  ".join(str(path) for path in written))
+    log.say(f"\nruns: {folder}   picture: {picture}   tables: {page} (also .json, .csv)")
+    following = (f"lowlabel evaluate {finished[-1]}", *getattr(config, "NEXT", ()))
+    log.say("next: " + "\n      ".join(following))
 
 
 def _run(file: str, job: tuple[str, list[str]], folder: Path, workers: int) -> int:
