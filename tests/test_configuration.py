@@ -12,7 +12,7 @@ from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.data.source import Info
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-FIXMATCH = str(CONFIGS / "digits_fixmatch.py")
+FIXMATCH = str(CONFIGS.parent / "tests" / "tiny_config.py") + ":fixmatch"
 INFO = Info(10, tuple("0123456789"), (8, 8, 1), {"labelled": 10, "unlabelled": 99, "test": 9})
 
 
@@ -46,6 +46,9 @@ def test_overrides_are_typed_as_the_value_that_stands_there():
 def test_naming_another_part_brings_its_own_options():
     config = load.load(FIXMATCH, ["--config.objective.name=mean_teacher"])
     assert config.objective.to_dict() == {"name": "mean_teacher", "weight": 50.0, "ramp": 0.4}
+    config = load.load(FIXMATCH, ["--config.objective.threshold=0.7"])
+    config = load.override(config, {"objective.name": "supervised"})
+    assert config.objective.to_dict() == {"name": "supervised", "strong": False}
     config = load.load(FIXMATCH, ["--config.optimizer.name=adam", "--config.optimizer.b1=0.5"])
     assert config.optimizer.b1 == 0.5 and "nesterov" not in config.optimizer
     assert config.optimizer.rate.to_dict() == load.load(FIXMATCH).optimizer.rate.to_dict()
@@ -116,10 +119,10 @@ def test_seeds_follow_seed_unless_set():
 
 
 def test_lengths_become_steps():
-    phase = resolved("--config.length.epochs=30", "--config.optimizer.rate.warmup.epochs=4")
+    phase = resolved("--config.length.epochs=3", "--config.optimizer.rate.warmup.epochs=1")
     phase = phase["phases"][0]
-    assert phase["steps"] == 8  # 30 epochs of 10 labels in batches of 40, rounded up
-    assert phase["optimizer"]["rate"]["warmup"] == 1
+    assert phase["steps"] == 4  # 3 epochs of 10 labels in batches of 8, rounded up
+    assert phase["optimizer"]["rate"]["warmup"] == 2
 
 
 def test_units():
