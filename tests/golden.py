@@ -14,9 +14,10 @@ STEPS = (1, 20)
 
 def numbers(objective):
     """{"step 1": {metric: mean, …}, "step 20": …} of a tiny run."""
-    from tests.tiny import World
+    from tests.tiny import AT_WORK, World
 
-    world, found, done = World(objective, "--config.length.steps=20"), {}, 0
+    options = AT_WORK.get(objective, {})
+    world, found, done = World(objective, "--config.length.steps=20", **options), {}, 0
     state = world.start()
     for step in STEPS:
         state, metrics = world.run(state, step - done)

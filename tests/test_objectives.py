@@ -10,15 +10,11 @@ from lowlabel_jax.core import named, parallel
 from lowlabel_jax.objectives.alignment import align, even
 from lowlabel_jax.objectives.base import Mean, Objective, joint, separate
 from lowlabel_jax.state import create
-from tests.tiny import OBJECTIVES, World, assert_same, leaves
-
-HALF_OPEN = {"fixmatch": {"threshold": 0.3}, "mean_teacher": {"ramp": 0.0}}
-
+from tests.tiny import AT_WORK, OBJECTIVES, World, assert_same, leaves
 
 def world(name, *overrides, **more):
-    """A world whose unlabelled term is at work: masks partly open, weights not at zero."""
-    known = HALF_OPEN.get(name, {})
-    return World(name, *overrides, **{**known, **more})
+    """A world whose unlabelled term is at work."""
+    return World(name, *overrides, **{**AT_WORK.get(name, {}), **more})
 
 
 # --- the contract, for every objective found in the folder -----------------------------------
