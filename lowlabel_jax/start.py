@@ -1,7 +1,6 @@
 """What a front door does before the first array: environment, then JAX's persistent cache."""
 
 import os
-import warnings
 from pathlib import Path
 
 
@@ -16,7 +15,6 @@ def jax_ready() -> None:
         # unless XLA's thread pool, which it sizes by NPROC, is larger than the number of cores.
         os.environ.setdefault("NPROC", "16")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    warnings.filterwarnings("ignore", category=DeprecationWarning)
 
     from lowlabel_jax.ops.compiling import use_cache
 

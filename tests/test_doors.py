@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -92,6 +93,31 @@ def test_a_dry_run_shows_everything_and_writes_nothing(tmp_path):
     ):
         assert said in done.stdout
     assert not (tmp_path / "r").exists()
+
+
+def test_a_terminal_sees_one_live_line(tmp_path):
+    """With a pseudo-terminal for stdout: the bar with rate and time left is redrawn in place."""
+    import pty
+
+    leader, follower = pty.openpty()
+    command = [
+        sys.executable,
+        "launch.py",
+        "--config=tests/tiny_config.py",
+        f"--workdir={tmp_path}",
+    ]
+    env = {**os.environ, "XLA_FLAGS": "", "NPROC": "2", "TERM": "xterm", "COLUMNS": "150"}
+    process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=follower, stderr=follower)
+    os.close(follower)
+    seen = b""
+    while process.poll() is None or select.select([leader], [], [], 0)[0]:
+        try:
+            seen += os.read(leader, 65536)
+        except OSError:  # the other end is closed
+            break
+    text = seen.decode()
+    assert process.wait() == 0 and "12/12" in text and "steps/s" in text and "loss" in text
+    assert "\x1b[" in text and "left  loss" not in text
 
 
 def test_a_sweep_runs_compares_and_says_where(swept):

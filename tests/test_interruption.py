@@ -210,3 +210,15 @@ def test_patience_survives_a_restart(tmp_path, monkeypatch, capsys):
     assert (progress.step, progress.best_step, progress.stale) == (8, 2, 3)
     said = train(config("supervised", *options), tmp_path)
     assert said["test"]["step"] == 8 and "already complete" in capsys.readouterr().out
+
+
+def test_a_run_goes_on_with_another_number_of_devices(tmp_path, capsys):
+    for name, devices in (("one", (1, 1)), ("other", (1, 2))):
+        for steps, n in zip((6, 12), devices, strict=True):
+            options = (f"--config.length.steps={steps}", f"--config.devices={n}")
+            rate = "--config.optimizer.rate.name=constant"  # the first half must be the same
+            train(config("supervised", *options, rate), tmp_path / name)
+    said = capsys.readouterr()
+    assert "device_count 1 -> 2" in said.err and "devices: 1 -> 2" in said.out
+    ends = [evaluate.load(tmp_path / name)[1].params for name in ("one", "other")]
+    assert_same(*ends, atol=1e-5)

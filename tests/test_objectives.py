@@ -12,6 +12,7 @@ from lowlabel_jax.objectives.base import Mean, Objective, joint, separate
 from lowlabel_jax.state import create
 from tests.tiny import AT_WORK, OBJECTIVES, World, assert_same, leaves
 
+
 def world(name, *overrides, **more):
     """A world whose unlabelled term is at work."""
     return World(name, *overrides, **{**AT_WORK.get(name, {}), **more})

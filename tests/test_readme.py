@@ -79,6 +79,15 @@ def test_the_quickstart_keeps_its_promise(checkout):
     print(f"quickstart: {time.monotonic() - began:.0f} s, {means}")
 
 
+def test_the_method_of_contributing_is_one_file_and_no_other_edit(checkout):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.S)
+    (checkout / "lowlabel_jax" / "objectives" / "my_method.py").write_text(code)
+    options = "--workdir=runs/mine --config.objective.name=my_method --config.objective.weight=0.1"
+    done = run(f"python launch.py --config=configs/digits_fixmatch.py {options} {SHORT}", checkout)
+    assert done.returncode == 0, done.stderr
+    assert "my_method with small_cnn" in done.stdout and "test accuracy" in done.stdout
+
+
 def test_every_path_that_a_document_names_is_there():
     for page in ("README.md", "CONTRIBUTING.md", "docs/design.md"):
         text = (ROOT / page).read_text(encoding="utf-8")

@@ -252,7 +252,7 @@ def test_38_a_batch_that_the_devices_cannot_share(tmp_path):
 
 
 @pytest.mark.timeout(120)
-def test_39_fewer_labels_than_the_batch(tmp_path):
+def test_39_fewer_labels_than_the_batch(tmp_path, capsys):
     train(
         config(
             "fixmatch",
@@ -263,21 +263,16 @@ def test_39_fewer_labels_than_the_batch(tmp_path):
         tmp_path,
     )
     assert rows(tmp_path)[0]["step"] == 1
+    assert "Each label stands about 16 times in a batch" in capsys.readouterr().out
 
 
 def test_61_no_unlabelled_images(tmp_path):
+    """20 training images, 2 of each class: all are labelled, and the labelled are kept out."""
     made = config(
         "fixmatch",
-        "--config.split.labelled.fraction=0.999",
+        "--config.source.test=1777",
         "--config.split.unlabelled_includes_labelled=False",
     )
     with pytest.raises(UserError, match="needs unlabelled images: got 0") as caught:
-        train(
-            config(
-                "fixmatch",
-                "--config.source.test=1777",
-                "--config.split.unlabelled_includes_labelled=False",
-            ),
-            tmp_path,
-        )
-    assert made and caught.value.code == 2
+        train(made, tmp_path)
+    assert caught.value.code == 2

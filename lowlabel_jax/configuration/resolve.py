@@ -9,14 +9,15 @@ from lowlabel_jax.core import units
 from lowlabel_jax.core.errors import problems
 from lowlabel_jax.data.source import Info
 
-RESUMABLE = (
+RESUMABLE = (  # what a resumed run may change: more steps, how it is watched, where it runs
     "phases.*.steps",
     "log_every",
     "checkpoint.every",
     "checkpoint.keep",
     "batch.evaluation",
+    "devices",
     "method",
-)  # a resumed run may change these
+)
 
 
 def resolve(config: Config, info: Info, fingerprint: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lowlabel_jax.configuration.resolve import label
 from lowlabel_jax.core import files, log, parallel
 from lowlabel_jax.evaluation import evaluate
 from lowlabel_jax.evaluation.scores import scores
@@ -16,7 +17,7 @@ def score(
     config: Mapping[str, Any],
     state: TrainState,
     images: np.ndarray,
-    label: np.ndarray,
+    truth: np.ndarray,
     name: str,
     directory: Path,
 ) -> dict[str, Any]:
@@ -29,32 +30,32 @@ def score(
     predict = evaluate.predictor(state.apply_fn, config["batch"]["evaluation"], devices)
     probs = evaluate.both(predict, state, images)
     names = config["info"]["class_names"]
-    raw = scores(probs["raw"], label, names)
+    raw = scores(probs["raw"], truth, names)
     numbers = {
         "split": name,
         "step": int(state.step),
         "weights": "ema",
-        **scores(probs["ema"], label, names),
+        **scores(probs["ema"], truth, names),
         "accuracy_raw": raw["accuracy"],
         "ci95_raw": raw["ci95"],
     }
     files.write_json(directory / "eval" / f"{name}.json", numbers)
     place = directory / "predictions" / f"{name}.npz"
     place.parent.mkdir(exist_ok=True)
-    np.savez(place, label=label, ema=probs["ema"], raw=probs["raw"])
+    np.savez(place, label=truth, ema=probs["ema"], raw=probs["raw"])
     return numbers
 
 
 def introduction(config: Mapping[str, Any], directory: Path) -> str:
     """What is about to be trained, on what, for how long."""
-    from lowlabel_jax.configuration.resolve import label
-
-    sizes = config["info"]["sizes"]
+    sizes, batch = config["info"]["sizes"], config["batch"]["labelled"]
     data = ", ".join(f"{n:,} {name}" for name, n in sizes.items() if n)
     steps = sum(spec["steps"] for spec in config["phases"])
+    often = batch / sizes["labelled"]
+    repeats = f" Each label stands about {often:.3g} times in a batch." if often > 1 else ""
     return (
         f"{directory}: {label(config)} with {config['model']['name']} on "
-        f"{config['source']['name']} ({data}), {steps:,} steps, seed {config['seed']}. "
+        f"{config['source']['name']} ({data}), {steps:,} steps, seed {config['seed']}.{repeats} "
         "Compiling the step (once) ..."
     )
 
