@@ -1,4 +1,4 @@
-"""Digits with ONE label per class: supervised against FixMatch, six seeds of each, same labels.
+"""Digits with ONE label per class: supervised against FixMatch, twelve seeds, same labels.
 
 python launch.py --config=configs/digits_compare.py --workdir=runs/cmp --sweep --workers=2
 With `digits_compare.py:all` two variants join: supervised on the weak view, FixMatch unaligned.
@@ -21,7 +21,7 @@ def get_config(which=""):
     return digits_fixmatch.get_config()
 
 
-def sweep(which="", seeds=range(6)):
+def sweep(which="", seeds=range(12)):
     """Each method on each seed: the seed decides the labels, so the methods pair."""
     methods = {**METHODS, **VARIANTS} if which == "all" else METHODS
     for seed in seeds:

@@ -151,6 +151,23 @@ def test_phases_change_what_they_name_and_inherit_the_rest():
     assert late["objective"]["name"] == "fixmatch"
 
 
+def test_a_phase_may_bring_its_own_rate():
+    config = two_phases()
+    with config.unlocked():
+        config.phases.late.optimizer = {"name": "adam", "rate": {"name": "constant", "peak": 0.5}}
+    warm, late = resolve.resolve(load.override(config, {}), INFO, "")["phases"]
+    assert late["optimizer"]["rate"] == {"name": "constant", "peak": 0.5, "warmup": 0}
+    assert warm["optimizer"]["rate"]["name"] == "cosine_7_16"
+
+
+def test_an_option_that_a_part_does_not_have_is_refused():
+    config = load.load(FIXMATCH)
+    with config.unlocked():
+        config.objective.treshold = 0.3
+    with pytest.raises(UserError, match="no option 'treshold'. Did you mean 'threshold'"):
+        check.check(config)
+
+
 def test_an_order_that_names_no_phase_is_refused():
     config = two_phases()
     with config.unlocked():

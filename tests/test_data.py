@@ -141,6 +141,11 @@ def test_every_epoch_shows_every_example_once(n, batch_size, seed):
         assert sorted(seen[epoch * n : (epoch + 1) * n]) == list(range(n))
 
 
+def test_every_epoch_has_an_order_of_its_own():
+    epochs = [feed.indices(step, 40, 40, [0, 0]).tolist() for step in range(4)]
+    assert len({tuple(epoch) for epoch in epochs}) == 4
+
+
 def test_a_small_labelled_set_fills_a_large_batch_evenly():
     counts = np.bincount(feed.indices(5, 64, 4, [0, 0]))
     assert counts.tolist() == [16, 16, 16, 16]
