@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 import time
 
 import jax
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lowlabel_jax.core import errors, files, parallel, ranges, signals, tree
+from lowlabel_jax.core import errors, files, log, parallel, ranges, signals, tree
 
 
 def test_a_mistake_is_two_lines_and_its_code(capsys):
@@ -160,3 +161,18 @@ def test_a_batch_that_cannot_be_split_names_the_sizes_that_can():
         parallel.shard({"x": np.zeros(3)}, 4)
     with pytest.raises(errors.UserError, match="shows 8"):
         parallel.device_count(99)
+
+
+def test_commands_to_type_work_in_this_shell(monkeypatch, tmp_path):
+    for name in ("python", "lowlabel"):
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).touch(mode=0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "/usr/bin")
+    assert log.typed("lowlabel runs x") == "bin/lowlabel runs x"
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}")
+    assert log.typed("lowlabel runs x") == "lowlabel runs x"
+    monkeypatch.chdir("/")
+    monkeypatch.setenv("PATH", "/usr/bin")
+    assert log.typed("python a.py") == f"{str(tmp_path / 'bin' / 'python').lstrip('/')} a.py"

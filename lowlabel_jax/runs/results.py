@@ -71,7 +71,7 @@ def say_finished(
             f"{high:.3f} over {found['n']} images), raw weights {found['accuracy_raw']:.4f}"
         )
     log.say(f"run: {directory}  (metrics.jsonl, eval/, predictions/, checkpoints/, tb/)")
-    log.say(f"next: lowlabel evaluate {directory}   or   lowlabel compare {directory.parent}")
+    log.say("next: " + log.typed(f"lowlabel evaluate {directory}"))
 
 
 def say_complete(directory: Path) -> dict[str, Any]:

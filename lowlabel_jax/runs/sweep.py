@@ -90,7 +90,7 @@ def compare_and_say(runs: Iterable[Path], folder: Path, config: ModuleType) -> N
     compare.show(result)
     log.say(f"\nruns: {folder}   picture: {picture}   tables: {page} (also .json, .csv)")
     following = (f"lowlabel evaluate {finished[-1]}", *getattr(config, "NEXT", ()))
-    log.say("next: " + "\n      ".join(following))
+    log.say("next: " + "\n      ".join(map(log.typed, following)))
 
 
 def _run(file: str, job: tuple[str, list[str]], folder: Path, workers: int) -> int:

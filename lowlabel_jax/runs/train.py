@@ -157,4 +157,4 @@ def _interrupted(directory: Path, stopped: Interrupted) -> dict[str, Any]:
     newest = checkpoint.steps(directory)[-1]
     record.write_status(directory, "interrupted", max(step, newest))
     command = (directory / "command.sh").read_text(encoding="utf-8").splitlines()[-1]
-    raise Interrupted(f"{stopped}. To go on: {command}", stopped.code)
+    raise Interrupted(f"{stopped}. To go on: {log.typed(command)}", stopped.code)
