@@ -93,6 +93,14 @@ def test_dropout_is_allowed(name):
     assert_same(w.run(w.start(), 2)[0].params, two.run(two.start(), 2)[0].params, atol=1e-6)
 
 
+def test_views_of_one_batch_drop_different_units():
+    """Dropout draws by address, and every view of a joint batch has addresses of its own."""
+    w = World("supervised", "--config.model.dropout=0.5")
+    state, image = w.start(), jnp.ones((4, 8, 8, 1))
+    (one, two), _ = joint(state.params, state, image, image, key=jax.random.key(0))
+    assert (np.asarray(one) != np.asarray(two)).any()
+
+
 # --- method by method, on a network whose logits are its images -------------------------------
 
 
