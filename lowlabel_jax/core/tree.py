@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 
 def path_name(path: tuple) -> str:
@@ -46,8 +45,3 @@ def all_finite(tree: Any) -> jax.Array:
     return (
         jnp.all(jnp.stack([jnp.isfinite(x).all() for x in floats])) if floats else jnp.array(True)
     )
-
-
-def size(tree: Any) -> int:
-    """How many numbers the tree holds."""
-    return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(tree))

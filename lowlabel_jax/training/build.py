@@ -8,7 +8,7 @@ import optax
 
 from lowlabel_jax import optimizers, state
 from lowlabel_jax.augment.views import streams
-from lowlabel_jax.core import named, parallel, tree
+from lowlabel_jax.core import named, parallel
 from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.data.source import Info
 from lowlabel_jax.objectives.base import Objective
@@ -86,8 +86,3 @@ def new_state(config: Mapping[str, Any], first: Phase) -> state.TrainState:
 def like_phase(fresh: state.TrainState, config: Mapping[str, Any], of: Phase) -> state.TrainState:
     """A state of the form that the given phase has: what its checkpoints hold."""
     return fresh.enter_phase(of.tx, of.objective.init(info(config)))
-
-
-def parameter_count(variables: Any) -> int:
-    """How many numbers are trained."""
-    return tree.size(variables["params"])
