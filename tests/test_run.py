@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -14,7 +16,8 @@ from lowlabel_jax.evaluation import evaluate
 from lowlabel_jax.runs import directory as rundir
 from lowlabel_jax.runs.evaluate import evaluate as evaluate_run
 from lowlabel_jax.runs.train import train
-from lowlabel_jax.training import checkpoint
+from lowlabel_jax.training import checkpoint, loop
+from lowlabel_jax.training.step import is_finite
 from tests.tiny import DIGITS, World, config
 
 
@@ -234,6 +237,37 @@ def test_32_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing_of_it(tmp_
         w = World("supervised", "--config.optimizer.rate.peak=1e30")
         state = checkpoint.read(tmp_path, step, w.start())
         assert all(np.isfinite(x).all() for x in state.params["head"].values())
+
+
+def test_32_it_is_seen_within_a_step_or_two(tmp_path):
+    with pytest.raises(Diverged) as caught:
+        train(config("supervised", "--config.optimizer.rate.peak=1e30"), tmp_path)
+    step = int(re.search(r"loss is not finite at step (\d+) \(loss ", str(caught.value))[1])
+    assert step <= 4 and not checkpoint.steps(tmp_path)
+
+
+def test_32_a_state_that_is_not_finite_is_never_saved(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "is_finite", lambda state: False)
+    with pytest.raises(Diverged, match="the state is not finite at step 4"):
+        train(config("supervised"), tmp_path)
+    assert not checkpoint.steps(tmp_path)
+
+
+def test_finiteness_of_a_state_looks_at_all_that_is_saved():
+    state = World("supervised").start()
+    assert is_finite(state)
+    bad = jax.tree.map(lambda x: x.at[...].set(np.nan), state.params["head"])
+    assert not is_finite(state.replace(params={**state.params, "head": bad}))
+    assert not is_finite(state.replace(ema={**state.ema, "params": {"head": bad}}))
+
+
+def test_a_row_is_the_mean_over_its_own_steps(tmp_path):
+    for every in (1, 5):
+        train(config("supervised", f"--config.log_every={every}"), tmp_path / str(every))
+    each = [row["loss"] for row in rows(tmp_path / "1")]
+    found = [row["loss"] for row in rows(tmp_path / "5")]
+    expected = [np.mean(each[:5]), np.mean(each[5:10]), np.mean(each[10:])]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_35_and_36_runs_repeat_and_seeds_matter(tmp_path):
