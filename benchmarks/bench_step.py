@@ -33,7 +33,7 @@ class Naive(nn.Module):
 
     @nn.compact
     def __call__(self, x, train):
-        for channels, pooled in ((16, False), (16, True), (32, False), (32, True)):
+        for channels, pooled in ((32, False), (32, True), (64, False), (64, True)):
             x = nn.Conv(channels, (3, 3), use_bias=False)(x)
             x = nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.95)(x))
             x = nn.max_pool(x, (2, 2), (2, 2)) if pooled else x

@@ -198,7 +198,8 @@ def test_configs_lists_them_and_explains_one():
     assert "digits_fixmatch" in listed and "quickstart" in listed
     one = lowlabel("configs", "digits_fixmatch").stdout
     assert re.search(r"--config.batch.mu=\d+ +unlabelled images a step", one)
-    assert "--config.objective.threshold=" in one
+    assert re.search(r"--config.objective.threshold=0.8 +from 0 to 1", one)
+    assert re.search(r"--config.objective.name='fixmatch' +Equations 3 and 4", one)
     wrong = lowlabel("configs", "digits_fixmach")
     assert wrong.returncode == 2 and "Did you mean 'digits_fixmatch'?" in wrong.stderr
 

@@ -63,6 +63,11 @@ def options(kind: str, name: str) -> dict[str, Option]:
     return found
 
 
+def about(kind: str, name: str) -> str:
+    """The first line of what a part says of itself."""
+    return (ast.get_docstring(_find(kind, name)) or "").partition("\n")[0]
+
+
 def complete(kind: str, spec: Mapping[str, Any]) -> dict[str, Any]:
     """The spec with every default of the part written out, nested parts included."""
     mine = {

@@ -41,3 +41,8 @@ def breaks(annotation: str, value: object) -> str:
     if kind is not float and type(value) is kind and allowed(value):  # type: ignore[arg-type]
         return ""
     return message
+
+
+def allowed(annotation: str) -> str:
+    """What the rule called `annotation` allows, in words; "" where there is no such rule."""
+    return RULES[annotation][2].removeprefix("must be ") if annotation in RULES else ""

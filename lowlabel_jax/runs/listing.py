@@ -8,7 +8,7 @@ from typing import Any
 
 from lowlabel_jax.configuration import keys, load
 from lowlabel_jax.configuration.resolve import label
-from lowlabel_jax.core import files, units
+from lowlabel_jax.core import files, named, ranges, units
 from lowlabel_jax.core.errors import UserError, nearest
 from lowlabel_jax.runs import directory as rundir
 
@@ -77,15 +77,27 @@ def config_path(name: str) -> str:
 
 
 def one_config(name: str) -> str:
-    """A config's settings, one a line, each with its value and its reason."""
+    """A config's settings, one a line, each with its value and its reason or its range."""
     path = config_path(name)
     config = load.load(path)
-    why = {key.path: key.why for key in keys.KEYS}
+    why = {key.path: key.why for key in keys.KEYS} | reasons_of_parts(config)
     lines = [(load.read_module(path.partition(":")[0]).__doc__ or "").strip(), ""]
     for place, value in load.flat(config).items():
         reason = why.get(place) or why.get(place.rpartition(".")[0], "")
         lines.append(f"--config.{place + '=' + repr(value):<58} {reason}".rstrip())
     return "\n".join(lines)
+
+
+def reasons_of_parts(config: keys.Config) -> dict[str, str]:
+    """{"objective.name": what the part says of itself, "objective.threshold": its range, …}."""
+    found = {}
+    paths = [path for path, _ in load.parts(config)] + ["optimizer.rate"]
+    for path in paths:
+        kind, name = keys.kind_of(path), load.find(config, f"{path}.name")
+        found[f"{path}.name"] = named.about(kind, name)
+        for option, made in named.options(kind, name).items():
+            found[f"{path}.{option}"] = ranges.allowed(made.annotation)
+    return found
 
 
 def _about(path: Path) -> str:
