@@ -18,3 +18,10 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", os.environ["LOWLABEL_CACHE"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_programs():
+    """Let go of a module's compiled programs: hundreds in one process have crashed jaxlib 0.10.2."""
+    yield
+    jax.clear_caches()
