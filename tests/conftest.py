@@ -13,6 +13,7 @@ os.environ["XLA_FLAGS"] = (
 os.environ.setdefault("LOWLABEL_CACHE", os.path.join(tempfile.gettempdir(), "lowlabel-test-cache"))
 
 import jax
+import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", os.environ["LOWLABEL_CACHE"])
@@ -22,6 +23,6 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 @pytest.fixture(autouse=True, scope="module")
 def few_programs():
-    """Let go of a module's compiled programs: hundreds in one process have crashed jaxlib 0.10.2."""
+    """Let go of compiled programs: with hundreds in one process jaxlib 0.10.2 has crashed."""
     yield
     jax.clear_caches()
