@@ -1,7 +1,7 @@
 """What has to be set before JAX is imported, and the small worlds that tests share."""
 
 import os
-import tempfile
+from pathlib import Path
 
 # Eight virtual CPU devices. NPROC sizes XLA's thread pool: with two cores and several forced host
 # devices jax 0.10 deadlocks without it when the host runs ahead.
@@ -10,10 +10,13 @@ os.environ.setdefault("NPROC", "16")
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 ).strip()
-os.environ.setdefault("LOWLABEL_CACHE", os.path.join(tempfile.gettempdir(), "lowlabel-test-cache"))
+# Compiled programs are kept, for each process apart: JAX does not write them whole or not at all.
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
+CACHE = Path(__file__).parent.parent / ".pytest_cache" / "xla" / WORKER
+os.environ.setdefault("LOWLABEL_CACHE", str(CACHE))
 
-import jax
-import pytest
+import jax  # noqa: E402
+import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", os.environ["LOWLABEL_CACHE"])
