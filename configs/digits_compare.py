@@ -7,12 +7,12 @@ With `digits_compare.py:all` two variants join: supervised on the weak view, Fix
 import digits_fixmatch
 
 METHODS = {  # the baseline has the same network, steps, labels, and its better augmentation
-    "supervised": {"objective.name": "supervised", "objective.strong": True, "batch.labelled": 20},
     "fixmatch": {"objective.name": "fixmatch"},
+    "supervised": {"objective.name": "supervised", "objective.strong": True, "batch.labelled": 20},
 }
 VARIANTS = {
-    "supervised-weak": {"objective.name": "supervised", "batch.labelled": 20},
     "fixmatch-unaligned": {"objective.name": "fixmatch", "objective.align": False},
+    "supervised-weak": {"objective.name": "supervised", "batch.labelled": 20},
 }
 
 
@@ -24,6 +24,6 @@ def get_config(which=""):
 def sweep(which="", seeds=range(12)):
     """Each method on each seed: the seed decides the labels, so the methods pair."""
     methods = {**METHODS, **VARIANTS} if which == "all" else METHODS
-    for seed in seeds:
-        for name, changes in methods.items():
+    for name, changes in methods.items():  # the long runs first: side by side they pack better
+        for seed in seeds:
             yield {"method": name, **changes, "seed": seed}
