@@ -24,6 +24,6 @@ def get_config(which=""):
 def sweep(which="", seeds=range(12)):
     """Each method on each seed: the seed decides the labels, so the methods pair."""
     methods = {**METHODS, **VARIANTS} if which == "all" else METHODS
-    for name, changes in methods.items():  # the long runs first: side by side they pack better
-        for seed in seeds:
+    for seed in seeds:
+        for name, changes in methods.items():
             yield {"method": name, **changes, "seed": seed}

@@ -271,7 +271,7 @@ def test_showing_prints_the_table_the_verdicts_and_what_is_left_out(written, cap
     out, err = capsys.readouterr()
     assert out.startswith("method ") and "\x1b" not in out
     line = next(line for line in out.splitlines() if line.startswith("fixmatch – supervised"))
-    assert "+0.1200 [+0.1200, +0.1200], p = 0.5; undecided: 2 seeds cannot" in line
+    assert "+0.1200, p = 0.5; undecided: 2 seeds cannot" in line  # no interval of two values
     assert "left out: " in err and "lost is interrupted at step 600" in err
 
 

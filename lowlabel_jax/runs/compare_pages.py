@@ -58,7 +58,10 @@ def table(result: Mapping[str, Any]) -> "Table":
     for column in ("accuracy (EMA)", "95 % CI", "accuracy (raw)", "n"):
         shown.add_column(column, justify="right", no_wrap=True)
     for name, m in result["methods"].items():
-        row = (name, spread(m), interval(m["ci95"]), spread(m["raw"]), str(m["n"]))
+        shown_interval = interval(
+            m["ci95"] if m["n"] > 2 else None
+        )  # of two values: all or nothing
+        row = (name, spread(m), shown_interval, spread(m["raw"]), str(m["n"]))
         shown.add_row(*(Text(cell) for cell in row))  # Text: "[1, 2]" in a name is no markup
     return shown
 
@@ -70,7 +73,8 @@ def show(result: Mapping[str, Any]) -> None:
     wide = None if sys.stdout.isatty() else 120  # a pipe has no width; rich would fold at 80
     Console(width=wide).print(table(result))
     for pair in result["pairs"]:
-        found = f"{pair['difference']:+.4f} {interval(pair['ci95'], '+')}, p = {_p(pair['p'])}"
+        reach = f" {interval(pair['ci95'], '+')}" if pair["n"] > 2 else ""
+        found = f"{pair['difference']:+.4f}{reach}, p = {_p(pair['p'])}"
         log.say(f"{pair['a']} – {pair['b']}: {found}; {pair['verdict']}")
     for run in result["skipped"]:
         log.warn(f"left out: {run['run']} {run['reason']}")
