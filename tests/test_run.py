@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import jax
@@ -182,6 +183,13 @@ def test_10_other_bits_are_announced(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("NPROC", "3")
     train(config("supervised", "--config.length.steps=3"), tmp_path)
     assert "not be bit-identical to an uninterrupted run: cpu_threads" in capsys.readouterr().err
+
+
+def test_a_split_of_a_run_that_never_began_does_not_count(tmp_path, finished):
+    shutil.copytree(finished / "splits", tmp_path / "splits")  # as after a kill before config.json
+    train(config("supervised", "--config.length.steps=1"), tmp_path)
+    kept = files.read_json(tmp_path / "splits" / "split.json")
+    assert len(kept["labelled"]) == 20 and len(kept["validation"]) == 0
 
 
 def test_19_foreign_files_are_left_alone(tmp_path):

@@ -1,7 +1,5 @@
 """Tiny runs for tests: as a World, without a directory, or as a config for runs.train."""
 
-from pathlib import Path
-
 import jax
 import numpy as np
 
@@ -27,8 +25,7 @@ def config(objective="supervised", *overrides, **options):
 
 def resolved(made):
     """(resolved config, split) of a config on the digits."""
-    seed, nowhere = resolve.seeds(made)["split"], Path("/nonexistent/split.json")
-    split = splits.split_of(DIGITS, made.split.to_dict(), seed, nowhere)
+    split = splits.split_of(DIGITS, made.split.to_dict(), resolve.seeds(made)["split"])
     return resolve.resolve(made, splits.info_of(DIGITS, split), DIGITS.fingerprint), split
 
 

@@ -84,11 +84,14 @@ def counts(amount: Mapping[str, float], have: np.ndarray) -> np.ndarray:
     return whole
 
 
-def split_of(source: Source, config: Mapping[str, Any], seed: int, kept: Path) -> Split:
-    """A run's split: the shared file's, else as kept before, else drawn. Writes nothing."""
-    given = Path(config["file"]) if config["file"] else kept
-    if given.exists() or config["file"]:
-        split = read(given, source)
+def split_of(
+    source: Source, config: Mapping[str, Any], seed: int, kept: Path | None = None
+) -> Split:
+    """A run's split: as kept by itself before, else a shared file's, else drawn. Writes nothing."""
+    if kept and kept.exists():
+        split = read(kept, source)
+    elif config["file"]:
+        split = read(Path(config["file"]), source)
     else:
         split = divide(
             source.labels["train"],

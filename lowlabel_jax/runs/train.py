@@ -32,8 +32,8 @@ def prepare(config: Config, directory: Path) -> Plan:
     """Check the config, open the data, divide it. Raises UserError with all that is wrong."""
     check(config)
     data = source.open_source(config.source.to_dict())
-    kept, seed = directory / "splits" / "split.json", seeds(config)["split"]
-    split = splits.split_of(data, config.split.to_dict(), seed, kept)
+    kept = kept_split(directory) if rundir.holds_run(directory) else None
+    split = splits.split_of(data, config.split.to_dict(), seeds(config)["split"], kept)
     return Plan(resolve(config, splits.info_of(data, split), data.fingerprint), data, split)
 
 
@@ -66,6 +66,11 @@ def train(
         return _run(plan, directory, command)
 
 
+def kept_split(directory: Path) -> Path:
+    """Where a run keeps its split. It counts once config.json is there, which is written later."""
+    return directory / "splits" / "split.json"
+
+
 def _nothing_left(directory: Path, plan: Plan) -> bool:
     """Whether a finished run has all the steps that its config now asks for."""
     return rundir.status(directory)["step"] >= loop.total_steps(plan.config) or any(
@@ -80,9 +85,7 @@ def _run(plan: Plan, directory: Path, command: Sequence[str]) -> dict[str, Any]:
     if progress.step:
         rundir.warn_of_other_bits(directory, config)
         log.say(f"resuming {directory} at step {progress.step}")
-    kept = directory / "splits" / "split.json"
-    if not kept.exists():
-        splits.write(kept, plan.split, plan.source)
+    splits.write(kept_split(directory), plan.split, plan.source)
     rundir.begin(directory, config, command or rundir.command_line())
     log.say(results.introduction(config, directory))
     total = loop.total_steps(config)
