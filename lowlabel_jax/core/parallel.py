@@ -4,7 +4,6 @@ The state is one logical copy (in_axes None), the batch is split along its first
 jit(shard_map) underneath since JAX 0.8; changing to another form is a change of `mapped` alone.
 """
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -46,30 +45,32 @@ class Mapped:
     ):
         self.fn, self.devices, self.donate = fn, devices, donate
         self.sharded_out, self.options = sharded_out, dict(options or {})
-        self.compiled = None
+        self.traced, self.compiled = None, None
 
     def __call__(self, state: Any, batch: Any, *shared: Any) -> Any:
         if not self.options:
-            return self._on(len(shared))(state, batch, *shared)
+            return self._over_devices(len(shared))(state, batch, *shared)
         if self.compiled is None:
             self.compiled = self.compile(state, batch, *shared)
         return self.compiled(state, batch, *shared)
 
     def compile(self, state: Any, batch: Any, *shared: Any) -> Any:
         """The compiled program for arguments of these shapes, to run or to ask for its memory."""
-        lowered = self._on(len(shared)).lower(state, batch, *shared)
+        lowered = self._over_devices(len(shared)).lower(state, batch, *shared)
         return lowered.compile(compiler_options=self.options or None)
 
-    @functools.cache  # noqa: B019  # one entry for the life of a run
-    def _on(self, extra: int) -> Any:
-        return jax.pmap(
-            self.fn,
-            AXIS,
-            in_axes=(None, 0) + (None,) * extra,
-            out_axes=0 if self.sharded_out else None,
-            donate_argnums=(0,) if self.donate else (),
-            devices=jax.local_devices()[: self.devices],
-        )
+    def _over_devices(self, shared: int) -> Any:
+        """pmap of `fn` with so many shared arguments, made once: a new one would compile anew."""
+        if self.traced is None:
+            self.traced = jax.pmap(
+                self.fn,
+                AXIS,
+                in_axes=(None, 0) + (None,) * shared,
+                out_axes=0 if self.sharded_out else None,
+                donate_argnums=(0,) if self.donate else (),
+                devices=jax.local_devices()[: self.devices],
+            )
+        return self.traced
 
 
 def mapped(fn: Callable, devices: int, **how: Any) -> Mapped:
