@@ -185,6 +185,22 @@ def test_10_other_bits_are_announced(tmp_path, monkeypatch, capsys):
     assert "not be bit-identical to an uninterrupted run: cpu_threads" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("mistake", "said"),
+    [
+        ("--config.augment.weak.fill=nearst", "Did you mean 'nearest'"),
+        ("--config.model.channels=()", "model.channels"),
+        ("--config.model.channels=(4,4,4,4,4)", "nothing would be left after stage"),
+        ("--config.batch.labelled=9", "cannot be split over 2 devices"),
+    ],
+)
+def test_a_mistake_found_in_building_leaves_no_run_behind(mistake, said, tmp_path):
+    two = ("--config.devices=2", "--config.length.steps=1", "--config.model.pool=(True,)")
+    with pytest.raises(UserError, match=said):
+        train(config("supervised", *two, mistake), tmp_path)
+    train(config("supervised", *two), tmp_path)  # mended, the same directory will do
+
+
 def test_a_split_of_a_run_that_never_began_does_not_count(tmp_path, finished):
     shutil.copytree(finished / "splits", tmp_path / "splits")  # as after a kill before config.json
     train(config("supervised", "--config.length.steps=1"), tmp_path)

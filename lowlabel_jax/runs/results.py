@@ -1,6 +1,6 @@
 """What came out of a run: numbers on disk, and the words that say so at its start and its end."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,7 @@ def score(
     The headline is fixed in advance: the averaged weights after the last step. The last weights
     themselves are reported beside it, never chosen between.
     """
-    devices = parallel.device_count(config["devices"])
-    predict = evaluate.predictor(state.apply_fn, config["batch"]["evaluation"], devices)
-    probs = evaluate.both(predict, state, images)
+    probs = evaluate.both(predictor(config, state.apply_fn), state, images)
     names = config["info"]["class_names"]
     raw = scores(probs["raw"], truth, names)
     numbers = {
@@ -44,6 +42,12 @@ def score(
     place.parent.mkdir(exist_ok=True)
     np.savez(place, label=truth, ema=probs["ema"], raw=probs["raw"])
     return numbers
+
+
+def predictor(config: Mapping[str, Any], apply_fn: Callable) -> evaluate.Predict:
+    """The network as a function of images, on the run's devices."""
+    devices = parallel.device_count(config["devices"])
+    return evaluate.predictor(apply_fn, config["batch"]["evaluation"], devices)
 
 
 def introduction(config: Mapping[str, Any], directory: Path) -> str:

@@ -1,6 +1,6 @@
 """One run from its config to its numbers: prepare, train or resume, evaluate, say what came out."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,14 +9,14 @@ import numpy as np
 from lowlabel_jax.configuration.check import check
 from lowlabel_jax.configuration.keys import Config
 from lowlabel_jax.configuration.resolve import resolve, seeds
-from lowlabel_jax.core import files, log, parallel, signals
+from lowlabel_jax.core import files, log, signals
 from lowlabel_jax.core.errors import Diverged, Interrupted
 from lowlabel_jax.data import feed, source, splits
 from lowlabel_jax.evaluation import evaluate
 from lowlabel_jax.runs import directory as rundir
 from lowlabel_jax.runs import results
 from lowlabel_jax.state import TrainState
-from lowlabel_jax.training import checkpoint, loop, record, watch
+from lowlabel_jax.training import build, checkpoint, loop, record, watch
 from lowlabel_jax.training.phases import Progress
 
 
@@ -80,6 +80,7 @@ def _nothing_left(directory: Path, plan: Plan) -> bool:
 
 def _run(plan: Plan, directory: Path, command: Sequence[str]) -> dict[str, Any]:
     config = plan.config
+    build.check(config)
     checkpoint.clean(directory)
     progress = checkpoint.newest(directory) or Progress()
     if progress.step:
@@ -143,16 +144,10 @@ def _validator(plan: Plan) -> Callable[[TrainState], dict[str, float]]:
 
     def validate(state: TrainState) -> dict[str, float]:
         if not made:
-            made["predict"] = predictor(plan.config, state.apply_fn)
+            made["predict"] = results.predictor(plan.config, state.apply_fn)
         return evaluate.validation_numbers(evaluate.both(made["predict"], state, images), label)
 
     return validate
-
-
-def predictor(config: Mapping[str, Any], apply_fn: Callable) -> evaluate.Predict:
-    """The network as a function of images, on the run's devices."""
-    devices = parallel.device_count(config["devices"])
-    return evaluate.predictor(apply_fn, config["batch"]["evaluation"], devices)
 
 
 def _interrupted(directory: Path, stopped: Interrupted) -> dict[str, Any]:

@@ -86,3 +86,10 @@ def new_state(config: Mapping[str, Any], first: Phase) -> state.TrainState:
 def like_phase(fresh: state.TrainState, config: Mapping[str, Any], of: Phase) -> state.TrainState:
     """A state of the form that the given phase has: what its checkpoints hold."""
     return fresh.enter_phase(of.tx, of.objective.init(info(config)))
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Build all that a config names, so that a mistake is said before a run has begun."""
+    for number in range(len(config["phases"])):
+        phase(config, number)
+    initialise(network(config), tuple(config["info"]["image_shape"]), seed=0)
