@@ -8,12 +8,13 @@ from typing import Any
 
 from lowlabel_jax import __version__
 from lowlabel_jax.core import log
-from lowlabel_jax.core.errors import guarded
+from lowlabel_jax.core.errors import UserError, guarded
 
 EXAMPLES = """\
 examples:
   lowlabel configs                      the configs there are
   lowlabel configs digits_fixmatch      one config, with the reason for each setting
+  lowlabel data-check digits_fixmatch   what is in the data; --preview 12 draws what training sees
   lowlabel evaluate runs/d1             score a finished run's checkpoint again
   lowlabel compare runs/cmp             methods over seeds: means, intervals, exact p
   lowlabel runs runs                    what ran, how it ended
@@ -48,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
 
     def command(run: Any) -> argparse.ArgumentParser:
-        name, about = run.__name__.strip("_"), run.__doc__.splitlines()[0]
+        name, about = run.__name__.replace("_", "-"), run.__doc__.splitlines()[0]
         made = commands.add_parser(name, help=about, description=about)
         made.set_defaults(run=run)
         return made
@@ -68,6 +69,11 @@ def parser() -> argparse.ArgumentParser:
     add("name", metavar="NAME", nargs="?")
     add = command(summary).add_argument
     add("config", metavar="CONFIG", help="a config file, or the name of one in configs/")
+    add = command(data_check).add_argument
+    add("data", metavar="DATA", help="a config (name or file), or a source: digits, arrays:path=F")
+    add("--preview", metavar="N", type=int, help="draw N training images and their views as a PNG")
+    add("--out", metavar="DIR", type=Path, help="where the picture goes (data-check/NAME)")
+    add("--json", action="store_true", help="what was found as JSON on stdout")
     command(doctor)
     return top
 
@@ -125,6 +131,28 @@ def summary(options: argparse.Namespace) -> int:
 
     log.say(run_summary.of_config(options.config))
     return 0
+
+
+def data_check(options: argparse.Namespace) -> int:
+    """Look at data before training: counts, values, duplicates, leaks, a picture; 2 for leaks."""
+    from lowlabel_jax.runs import data_check as check
+
+    if options.preview is not None and options.preview < 1:
+        raise UserError(
+            f"--preview {options.preview} draws no image.", "--preview 12 draws twelve."
+        )
+    data = check.opened(options.data)
+    found = check.report(data)
+    log.say(json.dumps(found, indent=2) if options.json else check.page(data, found))
+    if options.preview is not None:
+        from lowlabel_jax import start
+
+        start.jax_ready()
+        from lowlabel_jax.runs import preview
+
+        written = preview.preview(data, options.preview, options.out)
+        print(f"written: {written}", file=sys.stderr if options.json else sys.stdout)
+    return 2 if check.is_wrong(found) else 0
 
 
 def doctor(options: argparse.Namespace) -> int:

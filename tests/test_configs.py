@@ -3,9 +3,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lowlabel_jax.configuration import check, load
+from lowlabel_jax.configuration.argument import choose
+from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.runs import sweep
 from lowlabel_jax.runs.train import train
 
@@ -18,6 +21,32 @@ TINY = (
     "--config.batch.mu=2",
     "--config.optimizer.rate.warmup=0",
 )
+SHAPES = {  # of data that is not here: (image shape, classes), by the source's dataset or its name
+    "cifar10": ((32, 32, 3), 10),
+    "cifar100": ((32, 32, 3), 100),
+    "svhn_cropped": ((32, 32, 3), 10),
+    "stl10": ((96, 96, 3), 10),
+    "arrays": ((32, 32, 3), 10),
+    "mnist_idx": ((28, 28, 1), 10),
+}
+PAPERS = {"cifar10": (40, 250, 4000), "cifar100": (400, 2500, 10_000), "svhn": (40, 250, 1000)}
+
+
+def noise(config, folder):
+    """Overrides with which a config runs on noise, and the deepest nets as shallow ones."""
+    source = config.source.to_dict()
+    if source["name"] == "digits":
+        return ()
+    shape, classes = SHAPES[source.get("dataset", source["name"])]
+    rng, n = np.random.default_rng(0), 2 * classes
+    sets = {f"x_{name}": rng.integers(0, 256, (n, *shape), np.uint8) for name in ("train", "test")}
+    label = np.arange(n) % classes
+    np.savez(folder / "noise.npz", **sets, y_train=label, y_test=label)
+    found = ["source.name=arrays", f"source.path={folder / 'noise.npz'}"]
+    found += [f"split.labelled.total={classes}"]
+    if config.model.name == "wide_resnet":
+        found += [f"model.depth={1 + 3 * config.model.groups}", "model.width=1"]
+    return tuple(f"--config.{override}" for override in found)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
@@ -25,8 +54,8 @@ def test_a_config_says_what_it_is_and_runs(path, tmp_path):
     config = load.load(str(path))
     check.check(config)
     assert (load.read_module(str(path)).__doc__ or "").strip()
-    train(load.load(str(path), TINY), tmp_path)
-    last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
+    train(load.load(str(path), (*TINY, *noise(config, tmp_path))), tmp_path / "run")
+    last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["step"] == 2
 
 
@@ -35,3 +64,64 @@ def test_a_sweep_names_its_runs_and_checks_them_all(path):
     if hasattr(load.read_module(str(path)), "sweep"):
         jobs = sweep.plan(str(path), [])
         assert jobs and all(name.endswith(tuple("0123456789")) for name in jobs)
+
+
+def of(name, which):
+    """The config of a file in configs/ with its argument, checked, as a plain dict."""
+    config = load.load(f"{CONFIGS[0].parent / name}.py:{which}")
+    check.check(config)
+    return config.to_dict()
+
+
+@pytest.mark.parametrize("name", PAPERS)
+@pytest.mark.parametrize("budget, steps", [("paper", 2**20), ("short", 2**15), ("laptop", 1500)])
+def test_the_papers_configs_have_the_papers_sizes(name, budget, steps):
+    for labels in PAPERS[name]:
+        config = of(f"{name}_fixmatch", f"labels={labels},budget={budget}")
+        assert config["split"]["labelled"] == {"total": labels}
+        assert config["length"] == {"steps": steps} and config["batch"]["labelled"] == 64
+        assert config["optimizer"]["weight_decay"] == (1e-3 if name == "cifar100" else 5e-4)
+        assert config["augment"]["strong"]["name"] == "fixmatch_ra"
+        for view in ("weak", "strong"):
+            assert config["augment"][view]["flip"] is (name != "svhn")
+
+
+@pytest.mark.parametrize(
+    "name, model, parameters",
+    [
+        ("cifar10", dict(depth=28, width=2, groups=3), 1_467_610),
+        ("cifar100", dict(depth=28, width=8, groups=3), 23_401_012),
+        ("stl10", dict(depth=37, width=2, groups=4), None),
+    ],
+)
+def test_the_papers_budget_is_the_papers_recipe(name, model, parameters):
+    config = of(f"{name}_fixmatch", "budget=paper")
+    assert config["model"].items() >= {"momentum": 0.999, "epsilon": 1e-3, **model}.items()
+    assert config["batch"]["mu"] == 7
+    assert config["ema"] == {"decay": 0.999, "warmup": False, "batch_stats": False}
+    rate = {"name": "cosine_7_16", "peak": 0.03, "warmup": 0}
+    wanted = {"name": "sgd", "momentum": 0.9, "nesterov": True, "rate": rate}
+    assert config["optimizer"].items() >= wanted.items()
+    wanted = {"threshold": 0.95, "weight": 1.0, "align": False, "ramp": 0.0}
+    assert config["objective"].items() >= wanted.items()
+
+
+def test_an_argument_chooses_among_known_values():
+    known = dict(labels=(40, 250), budget=("paper", "laptop"))
+    assert choose("", **known) == {"labels": 40, "budget": "paper"}
+    assert choose("budget=laptop,labels=250", **known) == {"labels": 250, "budget": "laptop"}
+
+
+@pytest.mark.parametrize(
+    "text, message, hint",
+    [
+        ("label=40", "no argument 'label=40'. Did you mean 'labels'", "labels=40|250,budget=paper"),
+        ("250", "no argument '250'", "write --config=FILE:"),
+        ("labels=41", "labels = '41' is none", "there are: 40, 250"),
+        ("budget=papr", "budget = 'papr' .* Did you mean 'paper'", "paper, laptop"),
+    ],
+)
+def test_an_argument_that_is_not_known_is_said(text, message, hint):
+    with pytest.raises(UserError, match=message) as caught:
+        choose(text, labels=(40, 250), budget=("paper", "laptop"))
+    assert hint in caught.value.hint

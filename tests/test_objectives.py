@@ -34,7 +34,7 @@ def test_a_step_moves_every_weight_and_reports_finite_means(name):
     state, metrics = w.run(w.start(), 2)
     assert all((a != b).any() for a, b in zip(begun, leaves(state.params), strict=True))
     assert {"loss", "loss/labelled", "accuracy/labelled", "rate", "gradient_norm"} <= set(metrics)
-    assert all(isinstance(m, Mean) and np.isfinite(m.total) for m in metrics.values())
+    assert all(isinstance(m, Mean) and np.isfinite(m.total).all() for m in metrics.values())
     assert int(state.step) == 2 and float(metrics["loss/labelled"].count) == 8
 
 

@@ -34,12 +34,21 @@ class World:
 
     def __init__(self, objective="supervised", *overrides, devices=1, **options):
         made = config(objective, *overrides, f"--config.devices={devices}", **options)
+        made.teacher = "pretended"  # only noisy_student looks: at the guesses below
         self.config, self.split = resolved(made)
         self.devices, self.phase = devices, build.phase(self.config, 0)
         self.feed = feed.resident_feed(
-            DIGITS, self.split, self.phase.batch_sizes, self.config["seeds"]["order"]
+            DIGITS, self.split, self.phase.batch_sizes, self.config["seeds"]["order"], self.guesses()
         )
         self.resident = self.feed.resident
+
+    def guesses(self):
+        """A teacher's: half of them sure, the truth unknown to them."""
+        rng, n = np.random.default_rng(0), len(self.split.unlabelled)
+        scale = rng.choice([1.0, 9.0], (n, 1))
+        logits = scale * rng.normal(size=(n, 10))
+        probs = np.exp(logits - logits.max(1, keepdims=True))
+        return {"unlabelled": {"teacher": np.float32(probs / probs.sum(1, keepdims=True))}}
 
     def start(self):
         """The state before the first step."""

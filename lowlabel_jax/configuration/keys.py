@@ -41,6 +41,7 @@ KEYS = (
     Key("augment.strong", {"name": "standard"}, "", "strong view: what pseudo-labels teach"),
     Key("model", {"name": "small_cnn"}, "", "the network"),
     Key("objective", {"name": "supervised"}, "", "what is minimised"),
+    Key("teacher", "", "str", "a finished run whose guesses teach this one (noisy_student)"),
     Key("optimizer", {"name": "sgd", "rate": {"name": "cosine_7_16"}}, "", "and its learning rate"),
     Key("ema.decay", 0.999, "Fraction", "memory of the averaged weights, which are what is scored"),
     Key("ema.warmup", True, "bool", "shorter memory early: min(decay, (1 + step) / (10 + step))"),

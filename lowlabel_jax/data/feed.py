@@ -1,6 +1,6 @@
 """Which examples a step sees: a pure function of the step, so there is no iterator to save."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,16 +18,24 @@ class Feed(NamedTuple):
     batch: Callable[[int], dict[str, Any]]  # step -> stream -> {"index": int32 [b]}
 
 
-def resident_feed(source: Source, split: Split, sizes: dict[str, int], seed: int) -> Feed:
+def resident_feed(
+    source: Source,
+    split: Split,
+    sizes: dict[str, int],
+    seed: int,
+    columns: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+) -> Feed:
     """A feed whose images lie on the device: the host sends a step's indices, no pixels.
 
     sizes: stream -> batch size; only the streams named there are loaded. The unlabelled stream's
     labels travel along for diagnostics (pseudo-label accuracy); no loss may look at them.
+    columns: stream -> name -> values [n, …] that lie beside the images (a teacher's guesses).
     """
     rows = {stream: getattr(split, stream) for stream in sizes}
     labels = source.labels["train"]
     resident = {
         stream: {"image": source.read("train", found), "label": labels[found]}
+        | dict((columns or {}).get(stream, {}))
         for stream, found in rows.items()
     }
 

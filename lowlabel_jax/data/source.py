@@ -26,6 +26,7 @@ class Info(NamedTuple):
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
     sizes: dict[str, int]  # labelled, unlabelled, validation, test
+    label_counts: tuple[int, ...] = ()  # labelled images of each class
 
     @property
     def num_unlabelled(self) -> int:

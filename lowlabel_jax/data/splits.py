@@ -138,8 +138,19 @@ def check_leaks(source: Source, split: Split) -> None:
             )
 
 
+def examples(source: Source, split: Split, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """(images uint8 [n, h, w, c], labels int [n]) of a run's validation, test or labelled set."""
+    if name in Split._fields:
+        rows = getattr(split, name)
+        return source.read("train", rows), source.labels["train"][rows]
+    label = source.labels.get(name, np.zeros(0, np.int32))
+    return source.read(name, np.arange(len(label))) if len(label) else label, label
+
+
 def info_of(source: Source, split: Split) -> Info:
     """What the run may know about its data."""
     sizes = {name: len(indices) for name, indices in split._asdict().items()}
     sizes["test"] = len(source.labels.get("test", ()))
-    return Info(len(source.class_names), source.class_names, source.image_shape, sizes)
+    k = len(source.class_names)
+    labels = np.bincount(source.labels["train"][split.labelled], minlength=k)
+    return Info(k, source.class_names, source.image_shape, sizes, tuple(labels.tolist()))

@@ -1,7 +1,8 @@
-"""What a method is, how it runs the network, and how it reports.
+"""What a method is and how it reports. forward.py says how it runs the network.
 
 An Objective is three things: the views it wants (augment/views.py lists them), its loss, and what
-it remembers between steps (`init(info) -> aux`, returned anew by every loss).
+it remembers between steps (`init(info) -> aux`, returned anew by every loss). A few methods bring
+layers of their own beside the network's (`heads(info, features) -> shapes`).
 
     loss(params, state, views, key) -> (scalar, Out(batch_stats, aux, metrics))
 
@@ -15,14 +16,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lowlabel_jax.core import parallel
-from lowlabel_jax.state import TrainState
-
 
 class Mean(NamedTuple):
     """A mean that is still a sum and a count, so that it adds up over devices and steps."""
 
-    total: jax.Array
+    total: jax.Array  # a number, or [k]: one for each class
     count: jax.Array
 
 
@@ -40,6 +38,7 @@ class Objective(NamedTuple):
     views: tuple[str, ...]
     loss: Callable[..., tuple[jax.Array, Out]]
     init: Callable[[Any], Any] = lambda info: ()
+    heads: Callable[[Any, int], dict[str, Any]] = lambda info, features: {}  # see forward.dense
 
 
 def mean(values: jax.Array, where: jax.Array | None = None) -> Mean:
@@ -48,58 +47,26 @@ def mean(values: jax.Array, where: jax.Array | None = None) -> Mean:
     return Mean((values * weight).sum(), weight.sum())
 
 
+def outcome(
+    known: jax.Array,
+    unlabelled: jax.Array,
+    stats: Any,
+    aux: Any,
+    metrics: dict[str, Mean],
+) -> tuple[jax.Array, Out]:
+    """What a loss returns: the sum of two scalars, with the parts that metrics name."""
+    total = known + unlabelled
+    return total, Out(stats, aux, {"loss": mean(total[None]), **metrics})
+
+
 def linear_ramp(step: jax.Array, length: float) -> jax.Array:
     """From 0 at step 0 in a line to 1 at `length` steps and after; 1 always for no length."""
     return jnp.minimum(step / length, 1.0) if length else jnp.float32(1)
 
 
-# How methods run the network. BatchNorm normalises with the statistics of the batch it sees and
-# moves the running statistics towards them; which forward may move them differs between methods.
-
-
-def joint(
-    params: Any, state: TrainState, *views: jax.Array, key: jax.Array
-) -> tuple[list[jax.Array], Any]:
-    """One forward over all views as one batch: FixMatch's and UDA's rule.
-
-    views [b_i, h, w, c] -> logits [b_i, k] each, and running statistics moved by the whole batch.
-    """
-    sizes = [len(view) for view in views]
-    cuts = [sum(sizes[:i]) for i in range(1, len(sizes))]
-    logits, stats = _train(params, state, jnp.concatenate(views), _addresses(sizes), key)
-    return jnp.split(logits, cuts), stats
-
-
-def separate(
-    params: Any, state: TrainState, view: jax.Array, key: jax.Array
-) -> tuple[jax.Array, Any]:
-    """A forward of one view alone -> logits [b, k] and the running statistics it would leave.
-
-    The rule of Π-model, Mean Teacher, Pseudo-Label and VAT: the caller keeps the statistics of its
-    labelled forward and drops those of the others.
-    """
-    return _train(params, state, view, _addresses([len(view)]), key)
-
-
-def _train(
-    params: Any, state: TrainState, images: jax.Array, address: jax.Array, key: jax.Array
-) -> tuple[jax.Array, Any]:
-    variables = {
-        "params": params,
-        "batch_stats": state.batch_stats,
-        "address": {"example": address},  # dropout draws by it: the same on any number of devices
-    }
-    (logits, _), new = state.apply_fn(
-        variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": key}
-    )
-    return logits.astype(jnp.float32), new.get("batch_stats", {})
-
-
-def _addresses(sizes: list[int]) -> jax.Array:
-    """Global ids of the examples of views that lie one after the other: no two alike."""
-    starts = [sum(parallel.global_size(n) for n in sizes[:i]) for i in range(len(sizes))]
-    places = [start + parallel.positions(n) for start, n in zip(starts, sizes, strict=True)]
-    return jnp.concatenate(places)
+def sigmoid_ramp(step: jax.Array, length: float) -> jax.Array:
+    """exp(-5 (1 - step / length)²) up to `length` steps, then 1: arXiv:1610.02242, section 2.2."""
+    return jnp.exp(-5.0 * jnp.square(1.0 - linear_ramp(step, length)))
 
 
 # What methods report: the same names everywhere, so that runs of different methods line up.
@@ -114,18 +81,24 @@ def labelled_metrics(logits: jax.Array, label: jax.Array, loss: jax.Array) -> di
 
 
 def pseudo_label_metrics(
-    probs: jax.Array, kept: jax.Array, loss: jax.Array, truth: jax.Array
+    probs: jax.Array, loss: jax.Array, truth: jax.Array, kept: jax.Array | None = None
 ) -> dict[str, Mean]:
-    """What pseudo-labels are worth: probs [m, k], kept [m], loss [m], truth [m] (-1: unknown).
+    """What pseudo-labels are worth: probs [m, k], loss [m], truth [m] (-1: unknown), kept [m].
 
+    kept: None for a method that uses every guess by design; it reports no mask_rate, and no alarm
+    (training/alarms.py) takes it for a mask that stays open.
     `truth` is known in benchmarks only and is looked at here alone, never in a loss.
     """
-    right = probs.argmax(-1) == truth
-    known = truth >= 0
-    return {
+    guess, known = probs.argmax(-1), truth >= 0
+    metrics = {
         "loss/unlabelled": mean(loss),
-        "mask_rate": mean(kept),
         "confidence": mean(probs.max(-1)),
-        "pseudo_label/accuracy": mean(right, known),
-        "pseudo_label/accuracy_kept": mean(right, known & (kept > 0)),
+        "pseudo_label/accuracy": mean(guess == truth, known),
+        "pseudo_label/histogram": Mean(
+            jax.nn.one_hot(guess, probs.shape[-1]).sum(0), jnp.float32(len(guess))
+        ),
     }
+    if kept is None:
+        return metrics
+    metrics["pseudo_label/accuracy_kept"] = mean(guess == truth, known & (kept > 0))
+    return metrics | {"mask_rate": mean(kept)}

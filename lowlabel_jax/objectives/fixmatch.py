@@ -1,21 +1,18 @@
 """FixMatch, arXiv:2001.07685: what the weak view is sure of, the strong view has to learn."""
 
-import jax
-
 from lowlabel_jax.core.ranges import Fraction, NonNegative, Probability
 from lowlabel_jax.objectives.alignment import align as aligned
 from lowlabel_jax.objectives.alignment import even
 from lowlabel_jax.objectives.base import (
     Objective,
-    Out,
-    joint,
     labelled_metrics,
     linear_ramp,
-    mean,
+    outcome,
     pseudo_label_metrics,
-    separate,
 )
-from lowlabel_jax.objectives.losses import cross_entropy
+from lowlabel_jax.objectives.forward import weak_and_strong
+from lowlabel_jax.objectives.losses import cross_entropy, guess
+from lowlabel_jax.objectives.thresholds import fixed
 
 
 def fixmatch(
@@ -39,26 +36,17 @@ def fixmatch(
     def init(info):
         return even(info.num_classes) if align else ()
 
-    def forward(params, state, views, key):
-        labelled, weak, strong = views["labelled"], views["weak"], views["strong"]
-        if not split:
-            return joint(params, state, labelled, weak, strong, key=key)
-        guess, _ = separate(jax.lax.stop_gradient(params), state, weak, jax.random.fold_in(key, 1))
-        (known, taught), stats = joint(params, state, labelled, strong, key=key)
-        return (known, guess, taught), stats
-
     def loss(params, state, views, key):
-        (labelled, weak, strong), stats = forward(params, state, views, key)
-        probs, aux = jax.lax.stop_gradient(jax.nn.softmax(weak)), state.aux
+        (labelled, weak, strong), stats = weak_and_strong(params, state, views, key, split)
+        probs, aux = guess(weak), state.aux
         if align:
             probs, aux = aligned(aux, probs, even(probs.shape[-1]), align_decay)
-        kept = probs.max(-1) >= threshold
+        kept, _ = fixed(threshold).weigh((), probs, views["index"])
         known = cross_entropy(labelled, views["label"])
-        guessed = kept * cross_entropy(strong, probs.argmax(-1))
+        taught = kept * cross_entropy(strong, probs.argmax(-1))
         scale = weight * linear_ramp(state.phase_step, ramp * total_steps)
-        total = known.mean() + scale * guessed.mean()
         metrics = labelled_metrics(labelled, views["label"], known)
-        metrics |= pseudo_label_metrics(probs, kept, guessed, views["truth"])
-        return total, Out(stats, aux, {"loss": mean(total[None]), **metrics})
+        metrics |= pseudo_label_metrics(probs, taught, views["truth"], kept)
+        return outcome(known.mean(), scale * taught.mean(), stats, aux, metrics)
 
     return Objective(("labelled", "weak", "strong"), loss, init)

@@ -1,19 +1,17 @@
 """Mean Teacher, arXiv:1703.01780: the student agrees with the average of its own past weights."""
 
 import jax
-import jax.numpy as jnp
 
 from lowlabel_jax.core.ranges import NonNegative, Probability
 from lowlabel_jax.objectives.base import (
     Objective,
-    Out,
     labelled_metrics,
     linear_ramp,
-    mean,
+    outcome,
     pseudo_label_metrics,
-    separate,
 )
-from lowlabel_jax.objectives.losses import cross_entropy, squared_error
+from lowlabel_jax.objectives.forward import separate
+from lowlabel_jax.objectives.losses import cross_entropy, guess, squared_error
 
 
 def mean_teacher(
@@ -26,17 +24,16 @@ def mean_teacher(
     """
 
     def loss(params, state, views, key):
-        labelled_key, student_key, teacher_key = jax.random.split(key, 3)
-        labelled, stats = separate(params, state, views["labelled"], labelled_key)
-        student, _ = separate(params, state, views["weak"], student_key)
-        teacher, _ = separate(state.ema["params"], state, views["weak_2"], teacher_key)
-        target = jax.lax.stop_gradient(jax.nn.softmax(teacher))
+        labelled, stats = separate(params, state, views["labelled"], key)
+        student, _ = separate(params, state, views["weak"], jax.random.fold_in(key, 1))
+        average = state.ema["params"]
+        teacher, _ = separate(average, state, views["weak_2"], jax.random.fold_in(key, 2))
+        target = guess(teacher)
         known = cross_entropy(labelled, views["label"])
         gap = squared_error(target, jax.nn.softmax(student))
         scale = weight * linear_ramp(state.phase_step, ramp * total_steps)
-        total = known.mean() + scale * gap.mean()
         metrics = labelled_metrics(labelled, views["label"], known)
-        metrics |= pseudo_label_metrics(target, jnp.ones(len(gap)), gap, views["truth"])
-        return total, Out(stats, state.aux, {"loss": mean(total[None]), **metrics})
+        metrics |= pseudo_label_metrics(target, gap, views["truth"])
+        return outcome(known.mean(), scale * gap.mean(), stats, state.aux, metrics)
 
     return Objective(("labelled", "weak", "weak_2"), loss)

@@ -3,6 +3,7 @@
 
 import functools
 import hashlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -13,21 +14,31 @@ import numpy as np
 from lowlabel_jax.core import tree
 
 Shape = tuple[int, ...]
+Rules = Sequence[tuple[str, Callable[[np.random.Generator, Shape], np.ndarray]]]
 
 
 def initialise(model: nn.Module, image_shape: Shape, seed: int) -> dict[str, Any]:
     """The variables of a model for images [h, w, c], as numpy arrays.
 
     Every leaf is drawn from a stream of its own, made of seed and path: adding a layer changes no
-    other layer's weights. Raises ValueError naming a leaf that no rule covers.
+    other layer's weights. A model's `rules`, where it has any, come before RULES.
+    Raises ValueError naming a leaf that no rule covers.
     """
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     shapes = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), images)
-    return fill(shapes, seed)
+    return fill(shapes, seed, getattr(model, "rules", ()))
 
 
-def fill(shapes: Any, seed: int) -> Any:
-    """A tree of arrays for a tree of shapes, by RULES."""
+def feature_size(model: nn.Module, image_shape: Shape) -> int:
+    """How long the vector is that the model's last layer sees."""
+    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    init = functools.partial(model.init_with_output, train=False)
+    (_, ends), _ = jax.eval_shape(init, jax.random.key(0), images)
+    return ends["features"].shape[-1]
+
+
+def fill(shapes: Any, seed: int, rules: Rules = ()) -> Any:
+    """A tree of arrays for a tree of shapes, by the first of `rules`, then RULES, that fits."""
 
     def draw(path: tuple, leaf: Any, rule: Any) -> np.ndarray:
         name = tree.path_name(path)
@@ -35,12 +46,18 @@ def fill(shapes: Any, seed: int) -> Any:
             raise ValueError(f"{name!r} is {leaf.dtype}: only floating-point leaves can be drawn.")
         return rule(_generator(seed, name), leaf.shape).astype(leaf.dtype)
 
-    return jax.tree_util.tree_map_with_path(draw, shapes, tree.by_rule(shapes, RULES))
+    return jax.tree_util.tree_map_with_path(draw, shapes, tree.by_rule(shapes, (*rules, *RULES)))
 
 
 def he_normal(rng: np.random.Generator, shape: Shape) -> np.ndarray:
     """N(0, 2 / fan_in), not truncated: keeps the variance of activations through ReLUs."""
     return rng.standard_normal(shape, np.float32) * np.float32(np.sqrt(2 / np.prod(shape[:-1])))
+
+
+def he_normal_out(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """N(0, 2 / fan_out), not truncated: keeps the variance of gradients; the Wide ResNets'."""
+    fan_out = np.prod(shape[:-2]) * shape[-1]
+    return rng.standard_normal(shape, np.float32) * np.float32(np.sqrt(2 / fan_out))
 
 
 def glorot_normal(rng: np.random.Generator, shape: Shape) -> np.ndarray:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from lowlabel_jax.configuration.keys import Config
 from lowlabel_jax.core import log, parallel
@@ -34,7 +35,10 @@ def memory(plan: Plan, phase: build.Phase) -> dict[str, int]:
     """Bytes that a step needs on each device, as XLA plans them for the compiled step."""
     devices = parallel.device_count(plan.config["devices"])
     state = parallel.replicate(build.new_state(plan.config, phase), devices)
-    made = feed.resident_feed(plan.source, plan.split, phase.batch_sizes, 0)
+    shape = (plan.config["info"]["sizes"]["unlabelled"], plan.config["info"]["num_classes"])
+    guesses = {"unlabelled": {"teacher": np.zeros(shape, np.float32)}}
+    columns = guesses if plan.config["teacher"] else None
+    made = feed.resident_feed(plan.source, plan.split, phase.batch_sizes, 0, columns)
     batch, resident = parallel.shard(made.batch(0), devices), made.resident
     planned = phase.step.compile(state, batch, resident).memory_analysis()
     return {

@@ -9,7 +9,6 @@ from lowlabel_jax.core.errors import UserError, nearest
 from lowlabel_jax.data import source, splits
 from lowlabel_jax.runs import directory as rundir
 from lowlabel_jax.runs import results
-from lowlabel_jax.runs.train import examples
 from lowlabel_jax.state import TrainState
 from lowlabel_jax.training import build, checkpoint
 
@@ -28,15 +27,20 @@ def evaluate(directory: Path, name: str) -> dict[str, Any]:
             f"the data has changed since {directory} was trained.",
             "put it back as it was: a score on other data would not be this run's.",
         )
-    split = splits.read(directory / "splits" / "split.json", data)
+    split = splits.read(kept_split(directory), data)
     if name not in SETS:
         raise UserError(
             f"no set called {name!r}.{nearest(name, SETS)} There are: {', '.join(SETS)}."
         )
-    images, label = examples(data, split, name)
+    images, label = splits.examples(data, split, name)
     if not len(label):
         raise UserError(f"the {name} set of {directory} is empty.", "choose another --split.")
     return results.score(config, state, images, label, name, directory)
+
+
+def kept_split(directory: Path) -> Path:
+    """Where a run keeps its split. It counts once config.json is there, which is written later."""
+    return directory / "splits" / "split.json"
 
 
 def load(directory: Path) -> tuple[dict[str, Any], TrainState]:

@@ -99,6 +99,7 @@ def _run(file: str, job: tuple[str, list[str]], folder: Path, workers: int) -> i
     log.say(f"  {name}: begins" if not rundir.status(run) else f"  {name}: looked at again")
     run.mkdir(exist_ok=True)
     launch = Path(__file__).parent.parent.parent / "launch.py"
+    arguments = [argument.replace("{sweep}", str(folder)) for argument in arguments]
     command = [sys.executable, str(launch), f"--config={file}", f"--workdir={run}", *arguments]
     with open(run / "train.log", "a", encoding="utf-8") as out:
         out.write(f"$ {shlex.join(command)}\n")

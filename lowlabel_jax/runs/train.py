@@ -12,9 +12,9 @@ from lowlabel_jax.configuration.resolve import resolve, seeds
 from lowlabel_jax.core import files, log, signals
 from lowlabel_jax.core.errors import Diverged, Interrupted
 from lowlabel_jax.data import feed, source, splits
-from lowlabel_jax.evaluation import evaluate
+from lowlabel_jax.evaluation import evaluate as evaluation
 from lowlabel_jax.runs import directory as rundir
-from lowlabel_jax.runs import results
+from lowlabel_jax.runs import evaluate, results, teacher
 from lowlabel_jax.state import TrainState
 from lowlabel_jax.training import build, checkpoint, loop, record, watch
 from lowlabel_jax.training.phases import Progress
@@ -32,9 +32,11 @@ def prepare(config: Config, directory: Path) -> Plan:
     """Check the config, open the data, divide it. Raises UserError with all that is wrong."""
     check(config)
     data = source.open_source(config.source.to_dict())
-    kept = kept_split(directory) if rundir.holds_run(directory) else None
+    kept = evaluate.kept_split(directory) if rundir.holds_run(directory) else None
     split = splits.split_of(data, config.split.to_dict(), seeds(config)["split"], kept)
-    return Plan(resolve(config, splits.info_of(data, split), data.fingerprint), data, split)
+    plan = Plan(resolve(config, splits.info_of(data, split), data.fingerprint), data, split)
+    teacher.check(plan.config, data, split)
+    return plan
 
 
 def train(
@@ -66,11 +68,6 @@ def train(
         return _run(plan, directory, command)
 
 
-def kept_split(directory: Path) -> Path:
-    """Where a run keeps its split. It counts once config.json is there, which is written later."""
-    return directory / "splits" / "split.json"
-
-
 def _nothing_left(directory: Path, plan: Plan) -> bool:
     """Whether a finished run has all the steps that its config now asks for."""
     return rundir.status(directory)["step"] >= loop.total_steps(plan.config) or any(
@@ -86,9 +83,10 @@ def _run(plan: Plan, directory: Path, command: Sequence[str]) -> dict[str, Any]:
     if progress.step:
         rundir.warn_of_other_bits(directory, config)
         log.say(f"resuming {directory} at step {progress.step}")
-    splits.write(kept_split(directory), plan.split, plan.source)
+    splits.write(evaluate.kept_split(directory), plan.split, plan.source)
     rundir.begin(directory, config, command or rundir.command_line())
     log.say(results.introduction(config, directory))
+    feeder = _feeder(plan, teacher.columns(config, directory, plan.source, plan.split))
     total = loop.total_steps(config)
     try:
         with (
@@ -98,7 +96,7 @@ def _run(plan: Plan, directory: Path, command: Sequence[str]) -> dict[str, Any]:
         ):
             record.write_status(directory, "running", progress.step, total=total)
             state = loop.train(
-                config, directory, progress, _feeder(plan), _validator(plan), rows, line, stop
+                config, directory, progress, feeder, _validator(plan), rows, line, stop
             )
     except Interrupted as stopped:
         return _interrupted(directory, stopped)
@@ -114,7 +112,7 @@ def finish(plan: Plan, directory: Path, state: TrainState) -> dict[str, Any]:
     """Read the test set, once; write the numbers and the guesses; say what came out."""
     numbers = {}
     for name in ("validation", "test"):
-        images, label = examples(plan.source, plan.split, name)
+        images, label = splits.examples(plan.source, plan.split, name)
         if len(label):
             numbers[name] = results.score(plan.config, state, images, label, name, directory)
     headline = {name: found["accuracy"] for name, found in numbers.items()}
@@ -123,29 +121,20 @@ def finish(plan: Plan, directory: Path, state: TrainState) -> dict[str, Any]:
     return numbers
 
 
-def examples(data: source.Source, split: splits.Split, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """(images uint8 [n, h, w, c], labels int [n]) of a run's validation, test or labelled set."""
-    if name in splits.Split._fields:
-        rows = getattr(split, name)
-        return data.read("train", rows), data.labels["train"][rows]
-    label = data.labels.get(name, np.zeros(0, np.int32))
-    return data.read(name, np.arange(len(label))) if len(label) else label, label
-
-
-def _feeder(plan: Plan) -> loop.Feeder:
+def _feeder(plan: Plan, columns: teacher.Columns) -> loop.Feeder:
     order = plan.config["seeds"]["order"]
-    return lambda sizes: feed.resident_feed(plan.source, plan.split, sizes, order)
+    return lambda sizes: feed.resident_feed(plan.source, plan.split, sizes, order, columns)
 
 
 def _validator(plan: Plan) -> Callable[[TrainState], dict[str, float]]:
     """validate(state) -> numbers, compiled at its first call."""
-    images, label = examples(plan.source, plan.split, "validation")
-    made: dict[str, evaluate.Predict] = {}
+    images, label = splits.examples(plan.source, plan.split, "validation")
+    made: dict[str, evaluation.Predict] = {}
 
     def validate(state: TrainState) -> dict[str, float]:
         if not made:
             made["predict"] = results.predictor(plan.config, state.apply_fn)
-        return evaluate.validation_numbers(evaluate.both(made["predict"], state, images), label)
+        return evaluation.validation_numbers(evaluation.both(made["predict"], state, images), label)
 
     return validate
 

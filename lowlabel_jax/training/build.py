@@ -13,7 +13,7 @@ from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.data.source import Info
 from lowlabel_jax.objectives.base import Objective
 from lowlabel_jax.ops.compiling import compile_options
-from lowlabel_jax.ops.initialise import initialise
+from lowlabel_jax.ops.initialise import feature_size, fill, initialise
 from lowlabel_jax.training.step import make_step
 
 
@@ -55,6 +55,11 @@ def batch_sizes(config: Mapping[str, Any], objective: Objective, devices: int) -
                 "this objective needs unlabelled images: got 0.",
                 "add some, or set split.unlabelled_includes_labelled=True.",
             )
+    if "teacher" in objective.views and not config["teacher"]:
+        raise UserError(
+            "this objective learns from a finished run: teacher is empty.",
+            "train one first, e.g. with objective supervised, then --config.teacher=RUN.",
+        )
     for stream, size in sizes.items():
         if size % devices:
             raise parallel.indivisible(f"the {stream} batch", size, devices)
@@ -65,7 +70,11 @@ def info(config: Mapping[str, Any]) -> Info:
     """What the run knows of its data, as kept in its config."""
     kept = config["info"]
     return Info(
-        kept["num_classes"], tuple(kept["class_names"]), tuple(kept["image_shape"]), kept["sizes"]
+        kept["num_classes"],
+        tuple(kept["class_names"]),
+        tuple(kept["image_shape"]),
+        kept["sizes"],
+        tuple(kept["label_counts"]),
     )
 
 
@@ -77,10 +86,29 @@ def network(config: Mapping[str, Any]) -> Any:
 def new_state(config: Mapping[str, Any], first: Phase) -> state.TrainState:
     """The state before the first step."""
     seeds = config["seeds"]
-    variables = initialise(first.model, tuple(config["info"]["image_shape"]), seeds["init"])
+    variables = weights(config, first.model)
     optimizers.decays(variables["params"])  # a leaf without a rule is said before compiling
     aux = first.objective.init(info(config))
     return state.create(variables, first.model.apply, first.tx, aux, seeds["augment"])
+
+
+def weights(config: Mapping[str, Any], model: Any) -> dict[str, Any]:
+    """The first weights: the network's and, below "heads", the layers that objectives bring."""
+    shape, seed = tuple(config["info"]["image_shape"]), config["seeds"]["init"]
+    variables = initialise(model, shape, seed)
+    features = feature_size(model, shape)
+    heads = {}
+    for spec in config["phases"]:
+        known = {"total_steps": spec["steps"], "info": info(config)}
+        objective = named.build("objective", spec["objective"], **known)
+        heads |= objective.heads(info(config), features)
+    if not heads:
+        return variables
+    shapes = jax.tree.map(
+        lambda s: jax.ShapeDtypeStruct(s, "float32"), heads, is_leaf=lambda s: isinstance(s, tuple)
+    )
+    filled = fill({"params": {"heads": shapes}}, seed)["params"]
+    return {**variables, "params": {**variables["params"], **filled}}
 
 
 def like_phase(fresh: state.TrainState, config: Mapping[str, Any], of: Phase) -> state.TrainState:

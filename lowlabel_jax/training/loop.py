@@ -13,7 +13,7 @@ from lowlabel_jax.core.errors import Diverged, Interrupted
 from lowlabel_jax.core.signals import StopRequest
 from lowlabel_jax.data.feed import Feed
 from lowlabel_jax.state import TrainState
-from lowlabel_jax.training import build, checkpoint
+from lowlabel_jax.training import alarms, build, checkpoint
 from lowlabel_jax.training.phases import Progress, add, advance, means, next_phase, phase_is_over
 from lowlabel_jax.training.record import Record, write_status
 from lowlabel_jax.training.step import is_finite
@@ -80,7 +80,7 @@ def train(
             record.write({"step": progress.step, "phase": phase.spec["name"], **numbers})
             write_status(directory, "running", progress.step, total=watch.total)
             watch.show(numbers)
-            progress = replace(progress, sums={})
+            progress = replace(progress, sums={}, alarms=alarms.sound(progress, numbers))
         if due["validate"]:
             numbers = validate(state)
             record.write({"step": progress.step, "phase": phase.spec["name"], **numbers})
@@ -105,7 +105,7 @@ def _load(feeder: Feeder, phase: build.Phase, devices: int) -> tuple[Callable[[i
 def _tally(progress: Progress, metrics: Any, directory: Path) -> Progress:
     """The progress with a step's metrics in its sums. Raises Diverged where they are not finite."""
     found = jax.device_get(metrics)
-    if not all(np.isfinite(total) for total, _ in found.values()):
+    if not all(np.isfinite(total).all() for total, _ in found.values()):
         raise _diverged(progress, directory, "loss", found)
     return replace(progress, sums=add(progress.sums, found))
 

@@ -4,6 +4,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
+Number = float | list[float]  # a metric's total or mean: a list where it is one for each class
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -15,7 +19,8 @@ class Progress:
     best: float | None = None  # lowest validation loss of this phase
     best_step: int | None = None
     stale: int = 0  # evaluations since then
-    sums: dict[str, list[float]] = field(default_factory=dict)  # metrics since the last log line
+    sums: dict[str, list[Number]] = field(default_factory=dict)  # metrics since the last log line
+    alarms: dict[str, int] = field(default_factory=dict)  # training/alarms.py's memory
 
     def to_json(self) -> dict[str, Any]:
         """The progress as JSON gives it back."""
@@ -40,15 +45,24 @@ def next_phase(progress: Progress) -> Progress:
     return Progress(step=progress.step, phase=progress.phase + 1, began=progress.step)
 
 
-def add(sums: Mapping[str, list[float]], metrics: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Running (total, count) pairs with one step's metrics added, in double precision."""
-    zero = [0.0, 0.0]
+def add(sums: Mapping[str, list[Number]], metrics: Mapping[str, Any]) -> dict[str, list[Number]]:
+    """Running (total, count) pairs with one step's metrics added, in double precision, as JSON.
+
+    A total is a number or a vector [k], as the metric's is.
+    """
+    zero = (0.0, 0.0)
     return {
-        name: [sums.get(name, zero)[0] + float(total), sums.get(name, zero)[1] + float(count)]
-        for name, (total, count) in sorted(metrics.items())
+        name: [
+            np.add(old, np.asarray(new, np.float64)).tolist()
+            for old, new in zip(sums.get(name, zero), pair, strict=True)
+        ]
+        for name, pair in sorted(metrics.items())
     }
 
 
-def means(sums: Mapping[str, list[float]]) -> dict[str, float | None]:
+def means(sums: Mapping[str, list[Number]]) -> dict[str, Number | None]:
     """What is printed: totals over counts; None where nothing was counted."""
-    return {name: total / count if count else None for name, (total, count) in sums.items()}
+    return {
+        name: np.divide(total, count).tolist() if count else None
+        for name, (total, count) in sums.items()
+    }

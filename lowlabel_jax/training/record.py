@@ -45,7 +45,7 @@ class Record:
 
     def _show(self, row: dict[str, Any]) -> None:
         for name, value in row.items():
-            if isinstance(value, float):
+            if isinstance(value, float):  # numbers; what is one for each class stays in the row
                 self.board.add_scalar(name, value, row["step"], walltime=row["step"])
 
 

@@ -24,11 +24,13 @@ def make_step(
         gradient = jax.grad(objective.loss, has_aux=True)
         grads, out = gradient(state.params, state, views, key_loss)
         grads, stats = parallel.pmean((grads, out.batch_stats))
+        new = state.advance(grads, stats, out.aux, ema)
         metrics = parallel.psum(out.metrics) | {
             "rate": once(rate(state.phase_step)),
             "gradient_norm": once(optax.tree.norm(grads)),
+            "ema_distance": once(optax.tree.norm(optax.tree.sub(new.ema["params"], new.params))),
         }
-        return state.advance(grads, stats, out.aux, ema), metrics
+        return new, metrics
 
     return step
 

@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -41,7 +42,7 @@ class Watch:
         if self.bar and self.task is not None:
             self.bar.update(self.task, completed=done)
 
-    def show(self, numbers: Mapping[str, float | None]) -> None:
+    def show(self, numbers: Mapping[str, Any]) -> None:
         """These are the newest numbers."""
         found = [(name, numbers.get(key)) for key, name in SHOWN.items()]
         text = "  ".join(f"{name} {value:.3f}" for name, value in found if value is not None)

@@ -1,0 +1,23 @@
+"""CIFAR-10's first 25,000 images with 250 or 5000 labels: FixMatch on a small net, on a laptop.
+
+python tools/make_npz.py cifar10 FOLDER cifar10_small.npz --small
+python launch.py --config=configs/cifar10_small.py:labels=250 --workdir=runs/small \\
+    --config.source.path=cifar10_small.npz
+"""
+
+import cifar10_fixmatch
+
+from lowlabel_jax.configuration.argument import choose
+
+
+def get_config(which=""):
+    """labels=250|5000."""
+    config = cifar10_fixmatch.protocol(choose(which, labels=(250, 5000))["labels"])
+    cifar10_fixmatch.laptop(config)
+    config.source = {"name": "arrays", "path": "cifar10_small.npz", "train": 25_000, "test": 2_000}
+    return config
+
+
+def sweep(which=""):
+    """Five draws of the labels."""
+    return cifar10_fixmatch.sweep()

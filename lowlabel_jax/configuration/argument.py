@@ -1,0 +1,31 @@
+"""What stands behind the colon in `--config=configs/x.py:labels=250,budget=laptop`."""
+
+from typing import Any
+
+from lowlabel_jax.core.errors import UserError, nearest
+
+
+def choose(text: str, **known: tuple) -> dict[str, Any]:
+    """ "labels=250" -> {"labels": 250, "budget": "paper"}: for each name one of its known values.
+
+    known: name -> its values, numbers or text; the first is taken where the text leaves it out.
+    Raises UserError for another name or value, with those there are.
+    """
+    found = {name: values[0] for name, values in known.items()}
+    there = ",".join(f"{name}={'|'.join(map(str, values))}" for name, values in known.items())
+    for part in filter(None, text.split(",")):
+        name, _, given = part.partition("=")
+        if name not in known:
+            raise UserError(
+                f"the config takes no argument {part!r}.{nearest(name, known)}",
+                f"write --config=FILE:{there}, or a part of it.",
+            )
+        by_text = {str(value): value for value in known[name]}
+        if given not in by_text:
+            raise UserError(
+                f"the config's argument {name} = {given!r} is none of its values."
+                f"{nearest(given, by_text)}",
+                f"there are: {', '.join(by_text)}.",
+            )
+        found[name] = by_text[given]
+    return found

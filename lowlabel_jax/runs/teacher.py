@@ -1,0 +1,67 @@
+"""What a finished run guesses of another run's unlabelled images: the noisy student's teacher."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lowlabel_jax.core import files, log
+from lowlabel_jax.core.errors import UserError
+from lowlabel_jax.data import splits
+from lowlabel_jax.data.source import Source
+from lowlabel_jax.runs import directory as rundir
+from lowlabel_jax.runs import evaluate, results
+
+Columns = dict[str, dict[str, np.ndarray]]
+
+
+def check(config: Mapping[str, Any], source: Source, split: splits.Split) -> None:
+    """Raise UserError where the teacher that a config names cannot teach this run.
+
+    Warns where it was trained with labels that this run does not have.
+    """
+    if not config["teacher"]:
+        return
+    teacher = Path(config["teacher"])
+    if rundir.status(teacher).get("state") != "finished":
+        raise UserError(
+            f"the teacher {teacher} is not a finished run.",
+            "train it to its end first, or give another --config.teacher.",
+        )
+    if files.read_json(teacher / "config.json")["data_fingerprint"] != source.fingerprint:
+        raise UserError(
+            f"the teacher {teacher} was trained on other data.",
+            "give one that was trained on the data of this run.",
+        )
+    known = splits.read(evaluate.kept_split(teacher), source)
+    if len(found := np.intersect1d(np.union1d(known.labelled, known.unlabelled), split.validation)):
+        raise UserError(
+            f"the teacher {teacher} was trained on {len(found)} of this run's validation images.",
+            "share its split: --config.split.file=TEACHER/splits/split.json",
+        )
+    if len(more := np.setdiff1d(known.labelled, split.labelled)):
+        log.warn(
+            f"the teacher {teacher} knew {len(more)} labels that this run does not have: this run "
+            "counts as one with all of them. Same --config.seeds.split (or split.file) for both?"
+        )
+
+
+def columns(
+    config: Mapping[str, Any], directory: Path, source: Source, split: splits.Split
+) -> Columns:
+    """{"unlabelled": {"teacher": probabilities [n, k]}}, or {} where there is no teacher.
+
+    The averaged weights' guesses, made once and kept in the run as teacher.npz: a resumed run
+    learns from the same numbers, whatever has become of the teacher.
+    """
+    if not config["teacher"]:
+        return {}
+    kept = directory / "teacher.npz"
+    if not kept.exists():
+        its_config, state = evaluate.load(Path(config["teacher"]))
+        predict = results.predictor(its_config, state.apply_fn)
+        probs = predict(state.ema, source.read("train", split.unlabelled))
+        files.write_npz(kept, teacher=probs)
+    with np.load(kept, allow_pickle=False) as found:
+        return {"unlabelled": {"teacher": found["teacher"]}}
