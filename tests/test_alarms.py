@@ -136,8 +136,12 @@ def test_vectors_add_up_and_are_divided_class_by_class():
 
 
 def test_sums_are_kept_in_double_precision():
-    big, small = Mean(np.float32([2**24]), np.float32(1)), Mean(np.float32([1]), np.float32(1))
-    assert phases.add(phases.add({}, {"h": big}), {"h": small}) == {"h": [[2.0**24 + 1], 2.0]}
+    """Numbers and vectors: 2^24 + 1 is the first whole number that float32 does not have."""
+    for shape in ((), (1,)):
+        big, one = (Mean(np.full(shape, v, np.float32), np.float32(v)) for v in (2**24, 1))
+        exact = 2.0**24 + 1
+        wanted = {"h": [[exact] if shape else exact, exact]}
+        assert phases.add(phases.add({}, {"h": big}), {"h": one}) == wanted
 
 
 @pytest.mark.parametrize("devices", [1, 2])

@@ -2,6 +2,9 @@
 
 import jax
 import jax.numpy as jnp
+from jax import lax
+
+from lowlabel_jax.augment.geometry import mirrored
 
 GREY = 127.0  # what a hole is filled with: black and white at once, as in FixMatch
 
@@ -16,12 +19,68 @@ def gamma(image: jax.Array, power: jax.Array | float) -> jax.Array:
     return 255.0 * (image / 255.0) ** power
 
 
-def contrast(image: jax.Array, factor: jax.Array | float) -> jax.Array:
-    """image [h, w, c] with its distances from its own mean, over all channels, times `factor`."""
+def contrast(
+    image: jax.Array, factor: jax.Array | float, light: jax.Array | None = None
+) -> jax.Array:
+    """image [h, w, c] with its distances from a mean times `factor`.
+
+    The mean of all its values; or of `light`, such as its luma (so in Pillow and torchvision).
+    """
+    light = image if light is None else light
     # Whole grey levels, because their sum is the same in any order of adding: with it the images
     # are the same to the bit however the batch is cut over devices.
-    mean = jnp.round(image).astype(jnp.int32).sum() / image.size
+    mean = jnp.round(light).astype(jnp.int32).sum() / light.size
     return _clip(mean + factor * (image - mean))
+
+
+def luma(image: jax.Array) -> jax.Array:
+    """How light image [h, w, c] is, [h, w, 1]: ITU-R 601 for 3 channels; 1 channel as it is."""
+    if image.shape[-1] == 1:
+        return image
+    red, green, blue = (image[..., c : c + 1] for c in range(3))
+    return 0.299 * red + 0.587 * green + 0.114 * blue
+
+
+def saturation(image: jax.Array, factor: jax.Array | float) -> jax.Array:
+    """image [h, w, c] with its distances from its luma times `factor`; 0 is grey."""
+    light = luma(image)
+    return _clip(light + factor * (image - light))
+
+
+def hue(image: jax.Array, turn: jax.Array | float) -> jax.Array:
+    """image [h, w, 3] with its hue in HSV moved by `turn`, a part of the colour circle.
+
+    Channel n is v - chroma clip(min(k, 4 - k), 0, 1), k = (n + 6 hue) mod 6, n = 5, 3, 1 for red,
+    green, blue. An image of one channel has no hue and stays.
+    """
+    if image.shape[-1] == 1:
+        return image
+    red, green, blue = (image[..., c] for c in range(3))
+    most, chroma = image.max(-1), image.max(-1) - image.min(-1)
+    steps = [
+        jnp.where(most == red, green - blue, jnp.where(most == green, blue - red, red - green)),
+        jnp.where(most == red, 0.0, jnp.where(most == green, 2.0, 4.0)),
+    ]
+    sixth = steps[0] / jnp.where(chroma > 0, chroma, 1.0) + steps[1] + 6 * turn
+    k = (sixth[..., None] + jnp.array([5.0, 3.0, 1.0])[None, None]) % 6
+    share = jnp.clip(jnp.minimum(k, 4 - k), 0, 1)
+    return most[..., None] - chroma[..., None] * share
+
+
+def blur(image: jax.Array, deviation: jax.Array | float, reach: int) -> jax.Array:
+    """image [h, w, c] under a Gaussian of a deviation in pixels, cut off after `reach` pixels.
+
+    What lies beyond the edge is the image mirrored, as in torchvision.
+    """
+    places = jnp.arange(-reach, reach + 1)
+    weight = jnp.exp(-0.5 * (places / deviation) ** 2)
+    weight = weight / weight.sum()
+    for axis in (0, 1):
+        index = mirrored(jnp.arange(-reach, image.shape[axis] + reach), image.shape[axis])
+        padded, size = jnp.take(image, index, axis), image.shape[axis]
+        moved = [lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(2 * reach + 1)]
+        image = sum((w * x for w, x in zip(weight, moved, strict=True)), jnp.zeros_like(image))
+    return image
 
 
 def noise(key: jax.Array, image: jax.Array, deviation: float) -> jax.Array:

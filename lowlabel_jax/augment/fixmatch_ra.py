@@ -9,7 +9,7 @@ import functools
 
 import numpy as np
 
-from lowlabel_jax.augment import policy
+from lowlabel_jax.augment import randaugment
 from lowlabel_jax.augment.flip_shift import flip_shift
 from lowlabel_jax.augment.recipe import Recipe
 from lowlabel_jax.core.ranges import Count, Fraction, Natural, Probability
@@ -35,10 +35,16 @@ def fixmatch_ra(
     fill          the grey level in that square and beyond the edge, 0 to 255. (The authors' code
                   shows black beyond an edge where some colour operations follow; here it stays.)
     """
-    hole = functools.partial(policy.square, size=cutout, colour=(fill,) * 3) if cutout else None
+    hole = functools.partial(randaugment.square, size=cutout, colour=(fill,) * 3)
     weak = flip_shift(flip=flip, shift=shift)
-    return policy.policy(
-        weak, strength, LEVELS, count=count, probability=probability, fill=fill, cutout=hole
+    return randaugment.policy(
+        weak,
+        strength,
+        LEVELS,
+        count=count,
+        probability=probability,
+        fill=fill,
+        cutout=hole if cutout else None,
     )
 
 

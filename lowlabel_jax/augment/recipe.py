@@ -40,15 +40,10 @@ class Recipe:
         return self.apply(key, image)
 
 
-def over(
-    augment: Augment, keys: jax.Array, images: jax.Array, memory: Any = None
-) -> jax.Array:
+def over(augment: Augment, keys: jax.Array, images: jax.Array, memory: Any = None) -> jax.Array:
     """images uint8 [b, h, w, c] with each one's key [b] -> the same, as `memory` has learnt."""
     learned = getattr(augment, "learned", None)
-    if memory is not None and learned:
-        one = functools.partial(learned, memory=memory)
-    else:
-        one = augment
+    one = functools.partial(learned, memory=memory) if learned and memory is not None else augment
     return mapped(one, getattr(augment, "branches", False))(keys, images)
 
 

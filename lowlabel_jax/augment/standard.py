@@ -11,13 +11,13 @@ the first row was tried: an SVM with 40 labels went from 84.3 to 87.1 %, mean of
     cats and dogs 150   flip=True, shift=0.2, rotate=40, shear=11.5, zoom=0.2   (Keras, 2016)
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from lowlabel_jax.augment import colour, geometry
+from lowlabel_jax.augment.recipe import Recipe
 from lowlabel_jax.core.errors import UserError, nearest
 from lowlabel_jax.core.ranges import Fraction, NonNegative
 
@@ -38,7 +38,7 @@ def standard(
     fill: str = "nearest",
     value: NonNegative = 0.0,
     interpolation: str = "bilinear",
-) -> Callable[[jax.Array, jax.Array], jax.Array]:
+) -> Recipe:
     """(key, image uint8 [h, w, c]) -> uint8 [h, w, c], in the order of the options.
 
     Everything is drawn anew for each image, evenly from -strength to strength:
@@ -77,8 +77,7 @@ def standard(
     def augment(key: jax.Array, image: jax.Array) -> jax.Array:
         if idle:
             return image
-        key_draw, key_noise, key_hole = jax.random.split(key, 3)
-        draw = Draw(*jax.random.uniform(key_draw, (len(Draw._fields),), minval=-1.0))
+        draw, key_noise, key_hole = drawn(key)
         x = image.astype("float32")
         if moving:  # the flip goes along in the matrix: by itself, before a gather, it costs 7 us
             x = geometry.warp(x, matrix(draw, *x.shape[:2]), fill, value, interpolation)
@@ -96,7 +95,23 @@ def standard(
             x = colour.cutout(key_hole, x, cutout, hole)
         return colour.to_uint8(x)
 
-    return augment
+    def describe(key: jax.Array, image: jax.Array) -> list[str]:
+        (h, w, _), (draw, *_) = image.shape, drawn(key)
+        said = {
+            "flip": flip and draw.flip < 0,
+            f"zoom {1 + zoom * draw.tall:.2f} {1 + zoom * draw.wide:.2f}": zoom,
+            f"shear {shear * draw.shear:.1f}": shear,
+            f"rotate {rotate * draw.rotate:.1f}": rotate,
+            f"shift {shift * h * draw.down:.1f} {shift * w * draw.right:.1f}": shift,
+            f"brightness {1 + brightness * draw.brightness:.2f}": brightness,
+            f"contrast {1 + contrast * draw.contrast:.2f}": contrast,
+            f"gamma {(1 + gamma) ** draw.gamma:.2f}": gamma,
+            "noise": noise,
+            "cutout": cutout,
+        }
+        return [words for words, made in said.items() if made]
+
+    return Recipe(augment, describe)
 
 
 class Draw(NamedTuple):
@@ -116,6 +131,13 @@ class Draw(NamedTuple):
     brightness: jax.Array
     contrast: jax.Array
     gamma: jax.Array
+
+
+def drawn(key: jax.Array) -> tuple[Draw, jax.Array, jax.Array]:
+    """One image's parameters, and the keys of its noise and of its hole."""
+    key_draw, key_noise, key_hole = jax.random.split(key, 3)
+    draw = Draw(*jax.random.uniform(key_draw, (len(Draw._fields),), minval=-1.0))
+    return draw, key_noise, key_hole
 
 
 def _check(option: str, given: str, known: tuple[str, ...]) -> None:

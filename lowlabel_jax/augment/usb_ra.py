@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lowlabel_jax.augment import pillow_geometry, policy
+from lowlabel_jax.augment import pillow_geometry, randaugment
 from lowlabel_jax.augment.flip_shift import flip_shift
 from lowlabel_jax.augment.recipe import Recipe
 from lowlabel_jax.core.ranges import Count, Fraction, Natural, Probability
@@ -40,7 +40,7 @@ def usb_ra(
         size, y, x = jax.random.randint(key, (3,), 0, 256) / 256
         return drawn_square(image, cutout * size, y, x)
 
-    return policy.policy(
+    return randaugment.policy(
         weak, strength, LEVELS, count=count, probability=probability, fill=fill,
         cutout=hole if cutout else None,
     )  # fmt: skip

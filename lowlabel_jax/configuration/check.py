@@ -79,6 +79,8 @@ def _phases(config: Config) -> Iterator[str]:
 
 
 def _together(config: Config) -> Iterator[str]:
+    if config.median_of > max(config.checkpoint.keep, 1):
+        yield f"median_of = {config.median_of} needs checkpoint.keep to be at least as many."
     length, rate = dict(config.length), config.optimizer.get("rate", {})
     warmup, steps = rate.get("warmup", 0), length.get("steps")
     if isinstance(warmup, int) and steps and warmup > steps:

@@ -56,6 +56,7 @@ KEYS = (
     Key("log_every", 20, "Count", "steps between lines of metrics.jsonl, each a mean over them"),
     Key("checkpoint.every", 200, "Count", "steps between checkpoints"),
     Key("checkpoint.keep", 2, "Count", "newest checkpoints kept, besides the best"),
+    Key("median_of", 1, "Count", "checkpoints whose median is the headline; 1: only the last step"),
     Key("devices", 0, "Natural", "devices to use; 0: all"),
 )
 

@@ -14,6 +14,7 @@ RESUMABLE = (  # what a resumed run may change: more steps, how it is watched, w
     "log_every",
     "checkpoint.every",
     "checkpoint.keep",
+    "median_of",
     "batch.evaluation",
     "devices",
     "method",

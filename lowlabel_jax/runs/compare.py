@@ -16,8 +16,8 @@ from lowlabel_jax.evaluation import statistics
 from lowlabel_jax.runs import compare_pages, compare_plot, compare_read
 from lowlabel_jax.runs.compare_read import Run
 
-METRIC = "test/accuracy (EMA, last step)"
 BASELINE = "supervised"
+FEW = 4  # methods of which every two are compared; of more, each with the first one
 
 
 def compare(paths: Iterable[str | Path]) -> dict[str, Any]:
@@ -36,6 +36,7 @@ def compare(paths: Iterable[str | Path]) -> dict[str, Any]:
         there = "".join(f"\n  - {s['run']} {s['reason']}" for s in skipped)
         raise UserError(f"no finished run with test numbers among {len(found)}.{there}")
     compare_read.check_same_data(runs)
+    statistic, runs = compare_read.headline(runs)
     methods = {
         name: describe(name, group) for name, group in compare_read.group_by_method(runs).items()
     }
@@ -43,7 +44,7 @@ def compare(paths: Iterable[str | Path]) -> dict[str, Any]:
     methods = {name: methods[name] for name in dict.fromkeys(first + list(methods))}
     data = {"fingerprint": runs[0].config.get("data_fingerprint"), "test_n": runs[0].test["n"]}
     return {
-        "metric": METRIC,
+        "metric": f"test/accuracy ({statistic})",
         "methods": methods,
         "pairs": contrasts(methods),
         "data": data,
@@ -92,9 +93,13 @@ def _of_accuracies(values: list[float]) -> dict[str, Any]:
 
 
 def contrasts(methods: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every two methods, the later minus the earlier, with p adjusted over all of them (Holm)."""
-    pairs = []
-    for b, a in itertools.combinations(methods, 2):
+    """Every two methods, the later minus the earlier, with p adjusted over all of them (Holm).
+
+    Of more than FEW methods, each with the first one: a table of all pairs says nothing.
+    """
+    pairs, names = [], list(methods)
+    every = itertools.combinations(names, 2)
+    for b, a in every if len(names) <= FEW else [(names[0], name) for name in names[1:]]:
         raw = contrast(methods[a], methods[b], raw=True)
         # No p for the raw weights: the headline was fixed in advance, and two looks are two tests.
         raw = {key: raw[key] for key in ("n", "difference", "ci95")}

@@ -40,7 +40,8 @@ def draw(result: Mapping[str, Any]) -> "Figure":
         _bar(axes, row, m, COLOURS[row % len(COLOURS)])
     _dots(axes, list(methods.values()))
     _frame(axes, methods)
-    figure.suptitle(f"Test accuracy (EMA, last step), {seeds(methods)}", color=INK, fontsize=12)
+    statistic = result["metric"].removeprefix("test/accuracy")
+    figure.suptitle(f"Test accuracy{statistic}, {seeds(methods)}", color=INK, fontsize=12)
     axes.set_title(_legend(methods), color=QUIET, fontsize=8.5, pad=18)
     return figure
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from lowlabel_jax.core import files
 from lowlabel_jax.core.errors import UserError
 
-NOT_THE_METHOD = ("seed", "seeds", "method", "name")  # may differ between runs of a method
+NOT_THE_METHOD = ("seed", "seeds", "method", "name", "teacher")  # may differ between runs of a method
 NEEDED = ("accuracy", "accuracy_raw", "n")
 
 
@@ -76,6 +76,18 @@ def check_same_data(runs: Iterable[Run]) -> None:
             f"these runs saw different data, so their accuracies do not compare:{''.join(lines)}",
             "compare the runs of one data set at a time.",
         )
+
+
+def headline(runs: Iterable[Run]) -> tuple[str, list[Run]]:
+    """(what is compared, the runs with it as their accuracy): the median of several checkpoints
+    where every run reports one over as many, else the last step."""
+    runs = list(runs)
+    counts = {len(run.test.get("median", {}).get("steps", ())) for run in runs}
+    if counts == {0} or len(counts) > 1:
+        return "EMA, last step", runs
+    medians = [{**run.test, "accuracy": run.test["median"]["accuracy"]} for run in runs]
+    name = f"EMA, median of the last {counts.pop()} checkpoints"
+    return name, [run._replace(test=test) for run, test in zip(runs, medians, strict=True)]
 
 
 def group_by_method(runs: Iterable[Run]) -> dict[str, list[Run]]:

@@ -55,7 +55,7 @@ def load(directory: Path) -> tuple[dict[str, Any], TrainState]:
             f"{directory} has no checkpoint yet.", "train it first: see its command.sh."
         )
     phase = build.phase(config, progress.phase)
-    like = build.like_phase(build.new_state(config, phase), config, phase)
+    like = build.like_phase(build.new_state(config, phase), phase)
     return config, checkpoint.read(directory, progress.step, like)
 
 

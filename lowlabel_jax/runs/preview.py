@@ -82,9 +82,9 @@ def views(images: np.ndarray, specs: Mapping[str, Any], seed: int) -> list[list[
     def column(name: str) -> list[Panel]:
         recipe = VIEWS[name][1]
         says = getattr(recipes[recipe], "describe", None) or (lambda k, x: [specs[recipe]["name"]])
+        said = map(says, view_keys(key, name, len(images)), images)
         pixels = np.rint((np.asarray(seen[name]) + 1) * 127.5).astype(np.uint8)
-        keys = view_keys(key, name, len(images))
-        return [Panel(p, says(k, x) or [AS_IS]) for p, k, x in zip(pixels, keys, images, strict=True)]
+        return [Panel(p, caption or [AS_IS]) for p, caption in zip(pixels, said, strict=True)]
 
     return [column(name) for name in DRAWN]
 

@@ -11,6 +11,7 @@ from lowlabel_jax.core import files, log, parallel
 from lowlabel_jax.evaluation import evaluate
 from lowlabel_jax.evaluation.scores import scores
 from lowlabel_jax.state import TrainState
+from lowlabel_jax.training import checkpoint
 
 
 def score(
@@ -44,6 +45,29 @@ def score(
     return numbers
 
 
+def add_median(
+    config: Mapping[str, Any],
+    state: TrainState,
+    images: np.ndarray,
+    truth: np.ndarray,
+    numbers: dict[str, Any],
+    directory: Path,
+) -> dict[str, Any]:
+    """The test numbers with the median accuracy over the last checkpoints (EMA), in eval/test.json.
+
+    What the FixMatch family's papers report, over 20: fixed in advance by config.median_of, and
+    steadier than one step. images uint8 [n, h, w, c], truth [n].
+    """
+    predict, found = predictor(config, state.apply_fn), {}
+    for step in checkpoint.steps(directory)[-config["median_of"] :]:
+        probs = predict(checkpoint.read(directory, step, state).ema, images)
+        found[step] = float((probs.argmax(1) == truth).mean())
+    median = {"accuracy": float(np.median(list(found.values()))), "steps": found}
+    numbers = {**numbers, "median": median}
+    files.write_json(directory / "eval" / "test.json", numbers)
+    return numbers
+
+
 def predictor(config: Mapping[str, Any], apply_fn: Callable) -> evaluate.Predict:
     """The network as a function of images, on the run's devices."""
     devices = parallel.device_count(config["devices"])
@@ -74,6 +98,9 @@ def say_finished(
             f"{name} accuracy {found['accuracy']:.4f} (EMA weights; 95 % interval {low:.3f} to "
             f"{high:.3f} over {found['n']} images), raw weights {found['accuracy_raw']:.4f}"
         )
+    if median := numbers.get("test", {}).get("median"):
+        n = len(median["steps"])
+        log.say(f"median test accuracy over the last {n} checkpoints {median['accuracy']:.4f} (EMA)")
     log.say(f"run: {directory}  (metrics.jsonl, eval/, predictions/, checkpoints/, tb/)")
     log.say("next: " + log.typed(f"lowlabel evaluate {directory}"))
 

@@ -114,7 +114,10 @@ def finish(plan: Plan, directory: Path, state: TrainState) -> dict[str, Any]:
     for name in ("validation", "test"):
         images, label = splits.examples(plan.source, plan.split, name)
         if len(label):
-            numbers[name] = results.score(plan.config, state, images, label, name, directory)
+            given = (plan.config, state, images, label)
+            numbers[name] = results.score(*given, name, directory)
+            if name == "test" and plan.config["median_of"] > 1:
+                numbers[name] = results.add_median(*given, numbers[name], directory)
     headline = {name: found["accuracy"] for name, found in numbers.items()}
     record.write_status(directory, "finished", int(state.step), accuracy=headline)
     results.say_finished(directory, plan.config, numbers)

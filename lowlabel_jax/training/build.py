@@ -1,6 +1,6 @@
 """From a resolved config to the things it names: the state before a step, a phase's step."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +14,7 @@ from lowlabel_jax.data.source import Info
 from lowlabel_jax.objectives.base import Objective
 from lowlabel_jax.ops.compiling import compile_options
 from lowlabel_jax.ops.initialise import feature_size, fill, initialise
+from lowlabel_jax.training import policies
 from lowlabel_jax.training.step import make_step
 
 
@@ -24,6 +25,7 @@ class Phase(NamedTuple):
     model: Any
     objective: Objective
     tx: optax.GradientTransformation
+    init: Callable[[], Any]  # what objective and augmentation remember before the first step
     step: parallel.Mapped  # (state, sharded batch, resident) -> (state, metrics)
     batch_sizes: dict[str, int]  # stream -> images a step, for the streams that it needs
 
@@ -33,6 +35,7 @@ def phase(config: Mapping[str, Any], number: int) -> Phase:
     spec = config["phases"][number]
     known = {"total_steps": spec["steps"], "info": info(config)}
     objective = named.build("objective", spec["objective"], **known)
+    satisfy(config, objective)
     rate = named.build("rate", spec["optimizer"]["rate"], **known)
     tx = named.build("optimizer", {**spec["optimizer"], "rate": rate})
     recipes = {name: named.build("augment", made) for name, made in config["augment"].items()}
@@ -41,7 +44,13 @@ def phase(config: Mapping[str, Any], number: int) -> Phase:
     options = compile_options(jax.default_backend())
     mapped = parallel.mapped(step, devices, donate=True, options=options)
     sizes = batch_sizes(config, objective, devices)
-    return Phase(spec, network(config), objective, tx, mapped, sizes)
+    learners = policies.learning(recipes, objective.views)
+
+    def init() -> dict[str, Any]:
+        method = objective.init(info(config))
+        return {"method": method, "augment": policies.first_memory(learners)}
+
+    return Phase(spec, network(config), objective, tx, init, mapped, sizes)
 
 
 def batch_sizes(config: Mapping[str, Any], objective: Objective, devices: int) -> dict[str, int]:
@@ -50,20 +59,24 @@ def batch_sizes(config: Mapping[str, Any], objective: Objective, devices: int) -
     sizes = {"labelled": labelled}
     if "unlabelled" in streams(objective.views):
         sizes["unlabelled"] = labelled * config["batch"]["mu"]
-        if not config["info"]["sizes"]["unlabelled"]:
-            raise UserError(
-                "this objective needs unlabelled images: got 0.",
-                "add some, or set split.unlabelled_includes_labelled=True.",
-            )
-    if "teacher" in objective.views and not config["teacher"]:
-        raise UserError(
-            "this objective learns from a finished run: teacher is empty.",
-            "train one first, e.g. with objective supervised, then --config.teacher=RUN.",
-        )
     for stream, size in sizes.items():
         if size % devices:
             raise parallel.indivisible(f"the {stream} batch", size, devices)
     return sizes
+
+
+def satisfy(config: Mapping[str, Any], objective: Objective) -> None:
+    """Raise UserError where an objective wants what the run does not have."""
+    if "unlabelled" in streams(objective.views) and not config["info"]["sizes"]["unlabelled"]:
+        raise UserError(
+            "this objective needs unlabelled images: got 0.",
+            "add some, or set split.unlabelled_includes_labelled=True.",
+        )
+    if "teacher" in objective.views and not config["teacher"]:
+        raise UserError(
+            "this objective learns from a finished run, and teacher is empty.",
+            "train one first, e.g. with objective supervised, then --config.teacher=RUN.",
+        )
 
 
 def info(config: Mapping[str, Any]) -> Info:
@@ -88,8 +101,7 @@ def new_state(config: Mapping[str, Any], first: Phase) -> state.TrainState:
     seeds = config["seeds"]
     variables = weights(config, first.model)
     optimizers.decays(variables["params"])  # a leaf without a rule is said before compiling
-    aux = first.objective.init(info(config))
-    return state.create(variables, first.model.apply, first.tx, aux, seeds["augment"])
+    return state.create(variables, first.model.apply, first.tx, first.init(), seeds["augment"])
 
 
 def weights(config: Mapping[str, Any], model: Any) -> dict[str, Any]:
@@ -111,9 +123,14 @@ def weights(config: Mapping[str, Any], model: Any) -> dict[str, Any]:
     return {**variables, "params": {**variables["params"], **filled}}
 
 
-def like_phase(fresh: state.TrainState, config: Mapping[str, Any], of: Phase) -> state.TrainState:
-    """A state of the form that the given phase has: what its checkpoints hold."""
-    return fresh.enter_phase(of.tx, of.objective.init(info(config)))
+def like_phase(fresh: state.TrainState, of: Phase) -> state.TrainState:
+    """A state of the form that the given phase has: what its checkpoints hold.
+
+    What augmentation has learnt so far goes along, as the weights do.
+    """
+    aux = of.init()
+    known = {name: fresh.aux["augment"].get(name, new) for name, new in aux["augment"].items()}
+    return fresh.enter_phase(of.tx, {**aux, "augment": known})
 
 
 def check(config: Mapping[str, Any]) -> None:

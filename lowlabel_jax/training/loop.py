@@ -42,7 +42,7 @@ def train(
     phase = build.phase(config, progress.phase)
     state = build.new_state(config, build.phase(config, 0) if progress.phase else phase)
     if progress.step:
-        state = build.like_phase(state, config, phase) if progress.phase else state
+        state = build.like_phase(state, phase) if progress.phase else state
         state = checkpoint.read(directory, progress.step, state)
     state = parallel.replicate(state, devices)
     batch, resident = _load(feeder, phase, devices)
@@ -54,7 +54,7 @@ def train(
                 return state
             progress = next_phase(progress)
             phase = build.phase(config, progress.phase)
-            state = parallel.replicate(build.like_phase(state, config, phase), devices)
+            state = parallel.replicate(build.like_phase(state, phase), devices)
             batch, resident = _load(feeder, phase, devices)
             log.say(f"phase {phase.spec['name']!r} begins at step {progress.step}")
 

@@ -11,6 +11,7 @@ from lowlabel_jax.augment.views import make_views
 from lowlabel_jax.core import parallel, tree
 from lowlabel_jax.objectives.base import Mean, Objective
 from lowlabel_jax.state import Average, TrainState
+from lowlabel_jax.training import policies
 
 
 def make_step(
@@ -18,13 +19,20 @@ def make_step(
 ) -> Callable[..., tuple[TrainState, dict[str, Mean]]]:
     """step(state, batch, resident) -> (state, metrics), to be mapped over devices."""
 
+    learners = policies.learning(recipes, objective.views)
+
     def step(state: TrainState, batch: Any, resident: Any) -> tuple[TrainState, dict[str, Mean]]:
-        key_views, key_loss = jax.random.split(jax.random.fold_in(state.key, state.step))
-        views = make_views(objective.views, fetch(batch, resident), recipes, key_views)
+        key_views, key_loss, key_probes = jax.random.split(
+            jax.random.fold_in(state.key, state.step), 3
+        )
+        shown, learnt = fetch(batch, resident), state.aux["augment"]
+        views = make_views(objective.views, shown, recipes, key_views, learnt)
         gradient = jax.grad(objective.loss, has_aux=True)
-        grads, out = gradient(state.params, state, views, key_loss)
+        mine = state.replace(aux=state.aux["method"])
+        grads, out = gradient(state.params, mine, views, key_loss)
         grads, stats = parallel.pmean((grads, out.batch_stats))
-        new = state.advance(grads, stats, out.aux, ema)
+        learnt = policies.learn(learners, state, shown["labelled"], key_probes)
+        new = state.advance(grads, stats, {"method": out.aux, "augment": learnt}, ema)
         metrics = parallel.psum(out.metrics) | {
             "rate": once(rate(state.phase_step)),
             "gradient_norm": once(optax.tree.norm(grads)),
