@@ -25,6 +25,7 @@ K, B, M = 4, 4, 8  # classes, labelled images, unlabelled ones
 LABELLED, UNLABELLED = 6, 12  # sizes of the two sets
 INFO = Info(K, tuple("abcd"), (2, 2, 1), {"labelled": LABELLED, "unlabelled": UNLABELLED}, (3, 1, 1, 1))
 SCALE = (1.3, 0.7, 2.0, 1.0)
+QUICK = {"xla_backend_optimization_level": 0}  # a test's program runs for microseconds
 TX = optax.sgd(0.1)
 
 
@@ -138,7 +139,8 @@ def program(name, total_steps, options):
         scalars = parallel.pmean((value, by_params, out.batch_stats["seen"]))
         return *scalars, out.aux, parallel.psum(out.metrics), by_view, draws
 
-    return jax.jit(jax.vmap(one, axis_name=parallel.AXIS, in_axes=(None, 0, 0, None, None)))
+    over = jax.vmap(one, axis_name=parallel.AXIS, in_axes=(None, 0, 0, None, None))
+    return jax.jit(over, compiler_options=QUICK)
 
 
 def _called(value, by_params, seen, aux, metrics, by_view, draws):

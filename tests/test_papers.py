@@ -203,7 +203,7 @@ def test_remixmatch(step):
     def paper(shown, draws, common):
         (turns,) = draws["turned_by"]
         turned = [np.rot90(x[..., 0], n) for x, n in zip(views["strong"], turns, strict=True)]
-        told = np.reshape(turned, (M, K)) @ np.float64(layer["kernel"]) + layer["bias"]
+        told = np.reshape(turned, (M, K)) @ np.float64(layer["kernel"]) + np.float64(layer["bias"])
         drawn = {"share": np.concatenate(draws["beta"]), "order": draws["permutation"][0]}
         turning = {"rotation_logits": told, "rotation_class": turns}
         return papers.remixmatch(shown, ramp=0.4, update_first=True, **turning, **drawn, **common)
@@ -258,7 +258,7 @@ def test_flexmatch(learnt, threshold, warm_up):
     store = np.where(np.arange(UNLABELLED) % 2, -1, LEARNT) if learnt == "few" else LEARNT
     aux = {"learnt": jnp.asarray(store, jnp.int32)}
     options = {"threshold": threshold, "warm_up": warm_up}
-    agree("flexmatch", paper, lambda aux: {"guess": aux["learnt"]}, aux=aux, **options)
+    agree("flexmatch", paper, lambda aux: {"guess": np.asarray(aux["learnt"])}, aux=aux, **options)
 
 
 @pytest.mark.parametrize(("lowest", "highest"), [(0.0, 1.0), (0.9, 0.95), (0.0, 0.6)])
@@ -375,7 +375,7 @@ def test_simmatch(instance_weight):
     size, rng = 3, np.random.default_rng(7)
     heads = embedding_heads(size)
     bank = {"embedding": jnp.float32(papers.unit(rng.normal(size=(LABELLED, size))))}
-    bank["label"] = jnp.array([2, 1, 2, 3, 1, 0])
+    bank["label"] = jnp.array([2, 1, 3, 3, 1, 0])
     aux = {"bank": bank, "guesses": marginals(2, 32)}
 
     def paper(views, draws, common):
@@ -396,7 +396,7 @@ def test_simmatch(instance_weight):
         )
 
     def as_papers(aux):
-        kept = {"bank": np.float64(aux["bank"]["embedding"]), "label": aux["bank"]["label"]}
+        kept = {"bank": np.float64(aux["bank"]["embedding"]), "label": np.asarray(aux["bank"]["label"])}
         return {**kept, "model": newest_last(aux["guesses"])}
 
     options = {"threshold": 0.7, "instance_weight": instance_weight, "size": size}

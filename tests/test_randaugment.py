@@ -281,10 +281,10 @@ def test_what_is_described_is_what_is_done():
     assert len(met) == 13
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", ["fixmatch_ra", "usb_ra"])
 def test_one_by_one_and_all_at_once_give_the_same_images(name):
-    made, n = PRESETS[name](), 96
-    batch = np.repeat(images((16, 20, 3)), 14, 0)[:n]
+    made, n = PRESETS[name](), 98
+    batch = np.repeat(images((9, 14, 3)), 14, 0)
     keys = jax.random.split(KEY, n)
     assert made.branches
     single = jax.jit(recipe.mapped(made, True))(keys, jnp.asarray(batch))
@@ -295,12 +295,12 @@ def test_one_by_one_and_all_at_once_give_the_same_images(name):
 
 def test_weak_augmentation_comes_first():
     """With nothing drawn but identities the rest is flip_shift's, under the key that it is given."""
-    image = jnp.asarray(images((32, 32, 3))[0])
+    image = jnp.asarray(images((8, 8, 1))[0])
     for flip, shift in [(True, 0.125), (False, 0.25)]:
         made = fixmatch_ra.fixmatch_ra(flip=flip, shift=shift, probability=0.0, cutout=0.0)
         weak = flip_shift(flip=flip, shift=shift)
         key_weak = jax.random.split(KEY, 3)[0]
-        np.testing.assert_array_equal(made(KEY, image), weak(key_weak, image))
+        np.testing.assert_array_equal(jax.jit(made.apply)(KEY, image), weak(key_weak, image))
         assert made.describe(KEY, image) == weak.describe(key_weak, image)
 
 
@@ -308,7 +308,7 @@ def test_grey_images_keep_their_shape_and_describe_tells_the_cutout():
     image = jnp.asarray(images((8, 8, 1))[0])
     for make in PRESETS.values():
         made = make()
-        assert made(KEY, image).shape == (8, 8, 1)
+        assert jax.eval_shape(made.apply, KEY, image).shape == (8, 8, 1)
         assert (made.describe(KEY, image)[-1:] == ["cutout"]) == (make is not PRESETS["torchvision_ra"])
 
 

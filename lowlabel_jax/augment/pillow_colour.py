@@ -127,6 +127,7 @@ def _short() -> tuple[np.ndarray, np.ndarray]:
     span, exact = span[span * exact > 0], exact[span * exact > 0]
     low, scale = np.arange(256)[:, None], 255.0 / span
     fallen = ((low + span * exact // 255) * scale + -low * scale).astype(int) < exact
+    fallen &= low + span < 256
     short = np.zeros((256, 256, 256), bool)
     short[low, span, exact] = fallen
     some = short.any(-1)

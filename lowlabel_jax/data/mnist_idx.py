@@ -36,12 +36,12 @@ def _read(folder: Path, name: str, magic: int) -> np.ndarray:
     """uint8 [n, h, w] or [n]: magic, then the length of each axis, all big-endian, then bytes."""
     path = _find(folder, name)
     content = _content(path)
-    axes = magic % 256
-    header, body = content[: 4 * (axes + 1)], content[4 * (axes + 1) :]
+    start = 4 * (magic % 256 + 1)  # its last byte is the number of axes
+    header, body = content[:start], content[start:]
     first, *shape = np.frombuffer(header[: len(header) // 4 * 4], ">i4").tolist() or [-1]
     if first != magic:
         raise UserError(f"{path} begins with {first}, not with idx's {magic}.", "fetch it again.")
-    if len(shape) != axes or len(body) != np.prod(shape):
+    if len(body) != np.prod(shape):
         said = " x ".join(map(str, shape))
         raise UserError(f"{path} says {said} bytes but has {len(body)}.", "fetch it again.")
     return np.frombuffer(body, np.uint8).reshape(shape)

@@ -60,7 +60,7 @@ def _builder(dataset: str, data_dir: str) -> Any:
             f"{nearest(dataset, known)}",
             "set --config.source.dataset, and --config.source.data_dir to where it was prepared.",
         ) from None
-    if not builder.is_prepared() or "ARRAY_RECORD" not in str(builder.info.file_format):
+    if "ARRAY_RECORD" not in str(builder.info.file_format):  # nor is it where nothing lies
         where = f" --data_dir={data_dir}" if data_dir else ""
         raise UserError(
             f"the dataset {dataset!r} is not prepared as array_record in {builder.data_path}.",

@@ -26,7 +26,7 @@ def vat(
     radius: NonNegative = 6.0,
     weight: NonNegative = 0.3,
     entropy_weight: NonNegative = 0.06,
-    difference: Positive = 1e-6,
+    difference: Positive = 1e-3,
     ramp: Probability = 0.4,
 ) -> Objective:
     """KL(p(u) || p(u + r)) for the worst r of length `radius`, and entropy minimisation.

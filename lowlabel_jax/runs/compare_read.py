@@ -8,7 +8,13 @@ from typing import Any, NamedTuple
 from lowlabel_jax.core import files
 from lowlabel_jax.core.errors import UserError
 
-NOT_THE_METHOD = ("seed", "seeds", "method", "name", "teacher")  # may differ between runs of a method
+NOT_THE_METHOD = (
+    "seed",
+    "seeds",
+    "method",
+    "name",
+    "teacher",
+)  # may differ between runs of a method
 NEEDED = ("accuracy", "accuracy_raw", "n")
 
 

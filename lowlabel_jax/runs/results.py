@@ -100,7 +100,9 @@ def say_finished(
         )
     if median := numbers.get("test", {}).get("median"):
         n = len(median["steps"])
-        log.say(f"median test accuracy over the last {n} checkpoints {median['accuracy']:.4f} (EMA)")
+        log.say(
+            f"median test accuracy over the last {n} checkpoints {median['accuracy']:.4f} (EMA)"
+        )
     log.say(f"run: {directory}  (metrics.jsonl, eval/, predictions/, checkpoints/, tb/)")
     log.say("next: " + log.typed(f"lowlabel evaluate {directory}"))
 
