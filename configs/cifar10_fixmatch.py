@@ -9,7 +9,7 @@ Data: TFDS, prepared before; or any .npz (see lowlabel_jax/data/arrays.py):
 
 The paper reports errors of 13.81 +- 3.37, 5.07 +- 0.65 and 4.26 +- 0.05 % (five label draws, median
 of the last 20 checkpoints, as here). Its cost there: 6 hours on an A100, four days
-on older GPUs. The budgets paper and short were not run here; laptop is cifar10_small.py's.
+on older GPUs. The budgets were not run here; cifar10_small.py has the cost of laptop.
 """
 
 from lowlabel_jax.configuration.argument import choose

@@ -3,6 +3,9 @@
 python tools/make_npz.py cifar10 FOLDER cifar10_small.npz --small
 python launch.py --config=configs/cifar10_small.py:labels=250 --workdir=runs/small \\
     --config.source.path=cifar10_small.npz
+
+About 7 minutes on two cores of their own: 0.42 to 0.46 s of one core a step, by CPU time.
+The recipe is `laptop` of cifar10_fixmatch.py. It was not run to its end here.
 """
 
 import cifar10_fixmatch

@@ -1,18 +1,29 @@
 """MNIST with 20 or 40 labels: FixMatch with distribution alignment on a small net.
 
-python launch.py --config=configs/mnist_fixmatch.py --workdir=runs/m1
+python launch.py --config=configs/mnist_fixmatch.py:labels=20 --workdir=runs/m1  # 2.5 min, 1 core
+    --config.source.path=FOLDER: where the four idx files lie, if not in data/mnist
+
+With 20 labels on the tuning seeds 100 and 101: 95.7 and 96.8 % of the guesses on unlabelled images
+right over the last 50 steps; 96.3 and 97.4 % on the test images, read once and chosen by nothing.
+Settings carried over from digits_fixmatch.py. Seeds 1 to 5, for reporting, were not run here.
 """
 
 from lowlabel_jax.configuration.argument import choose
 from lowlabel_jax.configuration.keys import base
 
+METHODS = {
+    "fixmatch": {"objective.name": "fixmatch"},
+    "supervised": {"objective.name": "supervised"},
+    "supervised-strong": {"objective.name": "supervised", "objective.strong": True},
+}
+
 
 def get_config(which=""):
-    """labels=20|40."""
+    """labels=20|40. Every kind of change keeps a digit what it is; none mirrors it."""
     config = base()
     config.source = {"name": "mnist_idx", "path": "data/mnist"}
     config.split.labelled = {"total": choose(which, labels=(20, 40))["labels"]}
-    config.batch.labelled = 20
+    config.batch.labelled = 20  # of 20 labels each once in a step
     config.batch.mu = 3
     config.augment.weak = {
         "name": "standard",
@@ -31,19 +42,24 @@ def get_config(which=""):
         "brightness": 0.5,
         "contrast": 0.5,
         "gamma": 0.6,
-        "cutout": 0.35,
+        "cutout": 0.35,  # a square of 10 pixels
         "hole": 0.0,
         "fill": "constant",
     }
     config.model = {
         "name": "small_cnn",
         "channels": (32, 32, 64),
-        "pool": (True,),
+        "pool": (True,),  # 28 -> 14 -> 7 -> 4 pixels
         "head": "flatten",
-        "momentum": 0.95,
+        "momentum": 0.95,  # 0.999 remembers more steps than this run has
         "epsilon": 1e-3,
     }
-    config.objective = {"name": "fixmatch", "threshold": 0.8, "align": True, "ramp": 0.2}
+    config.objective = {
+        "name": "fixmatch",
+        "threshold": 0.8,  # on aligned probabilities
+        "align": True,
+        "ramp": 0.2,  # early guesses from two labels a class are poor
+    }
     config.optimizer = {"name": "sgd", "rate": {"name": "cosine", "peak": 0.1, "warmup": 20}}
     config.ema.decay = 0.99
     config.length = {"steps": 1000}
@@ -53,12 +69,7 @@ def get_config(which=""):
 
 
 def sweep(which=""):
-    """Five draws of the labels, with FixMatch and without."""
+    """Five draws of the labels; the methods pair by them."""
     for seed in range(1, 6):
-        yield {"method": "fixmatch", "seed": seed}
-        yield {
-            "method": "supervised",
-            "objective.name": "supervised",
-            "objective.strong": True,
-            "seed": seed,
-        }
+        for name, changes in METHODS.items():
+            yield {"method": name, **changes, "seed": seed}

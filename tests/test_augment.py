@@ -1,5 +1,6 @@
 """Augmentation against scipy, Pillow and numpy; its chances; and views on 1, 2 and 8 devices."""
 
+import colorsys
 import functools
 
 import jax
@@ -10,7 +11,7 @@ from jax import lax
 from PIL import Image
 from scipy import ndimage, stats
 
-from lowlabel_jax.augment import colour, geometry, views
+from lowlabel_jax.augment import colour, geometry, photo, views
 from lowlabel_jax.augment.flip_shift import flip_shift
 from lowlabel_jax.augment.identity import identity
 from lowlabel_jax.augment.standard import standard
@@ -33,7 +34,7 @@ def noisy(shape, seed=0):
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
-def photo(shape):
+def waves(shape):
     """Smooth light, soft waves and one hard edge, [h, w, c]."""
     y, x, c = np.ogrid[: shape[0], : shape[1], : shape[2]]
     light = 90 + 60 * np.sin(x / 5 + c) * np.cos(y / 7) + 2.0 * y * (x > shape[1] // 2)
@@ -71,7 +72,7 @@ MATRICES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("make", [noisy, photo])
+@pytest.mark.parametrize("make", [noisy, waves])
 @pytest.mark.parametrize("interpolation", geometry.INTERPOLATIONS)
 @pytest.mark.parametrize("fill", geometry.FILLS)
 def test_warp_agrees_with_scipy(fill, interpolation, make):
@@ -168,7 +169,7 @@ def test_reflect_shift_is_pad_and_crop(shape):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_brightness_and_contrast_equal_numpy(shape):
-    image = photo(shape).astype(np.float64)
+    image = waves(shape).astype(np.float64)
     for factor in (0.0, 0.4, 1.0, 1.7):
         want = np.clip(image * factor, 0, 255)
         got = colour.brightness(jnp.float32(image), factor)
@@ -318,7 +319,9 @@ def test_unknown_choices_are_refused_at_once(options, words):
 
 
 def test_parts_are_found_by_name():
-    assert set(named.parts("augment")) == {"standard", "flip_shift", "identity"}
+    there = {"standard", "flip_shift", "identity", "photo", "fixmatch_ra", "usb_ra",
+             "torchvision_ra", "ctaugment"}  # fmt: skip
+    assert set(named.parts("augment")) == there
     assert named.options("augment", "flip_shift")["shift"].default == 0.125
     wrong = {"name": "standard", "rotate": -1.0, "zoom": 1.0, "fill": 3, "flip": 1}
     assert len(list(named.problems("augment", wrong, "weak"))) == 4
@@ -339,6 +342,115 @@ def test_flip_shift_is_the_papers(shape, most, n):
     assert_evenly(many(flip_shift(flip=False), image, n), variants[:half])
 
 
+# --- photographs ---
+
+
+@pytest.mark.parametrize("turn", [-0.5, -0.13, 0.0, 0.21, 0.5])
+def test_hue_turns_as_colorsys_does(turn):
+    image = noisy((7, 11, 3))
+    image[0] = image[0, :, :1]  # greys have no hue
+    image[1, :, 2] = image[1, :, 0]  # two channels are the largest, or the smallest, together
+    want = np.empty(image.shape)
+    for place in np.ndindex(7, 11):
+        h, s, v = colorsys.rgb_to_hsv(*image[place] / 255)
+        want[place] = np.multiply(colorsys.hsv_to_rgb((h + turn) % 1, s, v), 255)
+    got = colour.hue(jnp.float32(image), turn)
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-3)  # the hue's float32, times 255 x 6
+    single = jnp.float32(image[..., :1])
+    np.testing.assert_array_equal(colour.hue(single, turn), single)
+
+
+def test_saturation_and_contrast_are_torchvisions():
+    """adjust_saturation and adjust_contrast in numpy, without their rounding."""
+    image = waves((9, 14, 3)).astype(np.float64)
+    light = image @ [0.299, 0.587, 0.114]
+    for factor in (0.0, 0.4, 1.0, 1.8):
+        want = np.clip(factor * image + (1 - factor) * light[..., None], 0, 255)
+        np.testing.assert_allclose(colour.saturation(jnp.float32(image), factor), want, atol=1e-3)
+        want = np.clip(factor * image + (1 - factor) * light.round().mean(), 0, 255)
+        x = jnp.float32(image)
+        np.testing.assert_allclose(colour.contrast(x, factor, colour.luma(x)), want, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (17, 31, 3)])
+def test_blur_is_scipys(shape):
+    image = noisy(shape)
+    for deviation, reach in [(0.1, 2), (0.8, 3), (2.0, 6)]:
+        want = np.stack([ndimage.gaussian_filter(image[..., c].astype(float), deviation,
+                         mode="mirror", radius=reach) for c in range(shape[2])], -1)  # fmt: skip
+        got = colour.blur(jnp.float32(image), deviation, reach)
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-3)
+
+
+def test_a_box_is_enlarged_as_pillow_does():
+    """Pillow rounds to grey levels twice, once for each axis: at most one level."""
+    image = waves((33, 57, 3))
+    for top, left, tall, wide in [(3, 7, 20, 31), (0, 0, 33, 57), (10, 2, 9, 40), (32, 56, 1, 1)]:
+        corners = (left, top, left + wide, top + tall)
+        want = Image.fromarray(image).resize((57, 33), Image.Resampling.BILINEAR, corners)
+        box = jnp.float32(jnp.array([top, left, tall, wide]))
+        got = colour.to_uint8(geometry.warp(jnp.float32(image), photo.enlarging(box, 33, 57)))
+        assert np.abs(np.asarray(got).astype(int) - np.asarray(want)).max() <= 1
+
+
+def test_boxes_are_drawn_as_torchvision_draws_them():
+    """Against RandomResizedCrop.get_params in numpy: areas and shapes have the same laws."""
+    h, w, least, ratio, n = 40, 60, 0.2, 4 / 3, 3000
+    boxes = jax.vmap(lambda key: photo.draw_box(key, h, w, least, ratio))(jax.random.split(KEY, n))
+    top, left, tall, wide = np.asarray(boxes).T
+    assert (top >= 0).all() and (left >= 0).all()
+    assert (top + tall <= h).all() and (left + wide <= w).all() and (boxes == boxes.round()).all()
+    rng, found = np.random.default_rng(0), []
+    while len(found) < n:
+        area, shape = h * w * rng.uniform(least, 1), np.exp(rng.uniform(-1, 1) * np.log(ratio))
+        size = round(np.sqrt(area / shape)), round(np.sqrt(area * shape))
+        if size[0] <= h and size[1] <= w:
+            found.append((size[0] * size[1], size[1] / size[0]))
+    for mine, theirs in zip((tall * wide, wide / tall), np.transpose(found), strict=True):
+        assert stats.ks_2samp(mine, theirs).pvalue > 1e-3
+    for place, room in ((top, h - tall), (left, w - wide)):
+        inside = (place + rng.uniform(size=n)) / (room + 1)
+        assert stats.kstest(inside, stats.uniform.cdf).pvalue > 1e-3
+    # Of a strip no box of such a shape and area fits: the middle, as wide as is allowed.
+    assert photo.draw_box(KEY, 10, 100, 0.9, ratio).tolist() == [0, 43, 10, 13]
+
+
+def test_each_change_of_a_photograph_is_made_as_described():
+    image = jnp.asarray(waves((12, 16, 3)))
+    made = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.3, "blur": 0.1,
+            "grey": 0.5, "crop": 0.3, "flip": True}  # fmt: skip
+    for option, strength in made.items():
+        alone = photo.photo(**{"flip": False, "jitter": 0.5, option: strength})
+        found = many(alone, image, 60)
+        said = [alone.describe(key, image) for key in jax.random.split(KEY, 60)]
+        assert {w.split()[0] for words in said for w in words} == {option}
+        changed = np.array([bool(words) for words in said])
+        np.testing.assert_array_equal((found != image).any((1, 2, 3)), changed, err_msg=option)
+        assert changed.all() if option == "crop" else abs(changed.mean() - 0.5) < 0.33
+    still = many(photo.photo(flip=False), image, 2)
+    np.testing.assert_array_equal(still, np.stack([image] * 2))
+    with pytest.raises(UserError, match="0.5"):
+        photo.photo(hue=0.6)
+
+
+def test_what_standard_and_flip_shift_say_is_what_they_do():
+    image = jnp.asarray(noisy((9, 12, 1)))
+    for key in jax.random.split(KEY, 12):
+        weak, words = flip_shift(shift=0.25), flip_shift(shift=0.25).describe(key, image)
+        down, right = next((map(int, w.split()[1:]) for w in words if "shift" in w), (0, 0))
+        want = geometry.reflect_shift(image, down, right, "flip" in words)
+        np.testing.assert_array_equal(weak(key, image), want)
+    whole = standard(**EVERYTHING)
+    names = [words.split()[0] for words in whole.describe(KEY, image) if words != "flip"]
+    assert names == ["zoom", "shear", "rotate", "shift", "brightness", "contrast", "gamma",
+                     "noise", "cutout"]  # fmt: skip
+    grey = jnp.full((4, 4, 1), 100, jnp.uint8)
+    for key in jax.random.split(KEY, 8):
+        (words,) = standard(brightness=0.4).describe(key, grey)
+        found = standard(brightness=0.4)(key, grey)[0, 0, 0]
+        assert abs(float(words.split()[1]) * 100 - int(found)) <= 1.01
+
+
 # --- views ---
 
 RECIPES = {"weak": flip_shift(), "strong": standard(**{**EVERYTHING, "noise": 0.0})}
@@ -349,7 +461,8 @@ def batch_of(shape, b=16, m=40, same=False):
     def stream(n):
         return np.repeat(noisy((1, *shape)), n, 0) if same else noisy((n, *shape), seed=n)
 
-    return {"labelled": {"image": stream(b), "label": np.arange(b, dtype=np.int32) % 10},
+    return {"labelled": {"image": stream(b), "label": np.arange(b, dtype=np.int32) % 10,
+                         "index": np.arange(b, dtype=np.int32)},
             "unlabelled": {"image": stream(m), "index": np.arange(m, dtype=np.int32)[::-1],
                            "label": np.full(m, -1, np.int32)}}  # fmt: skip
 

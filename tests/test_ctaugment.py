@@ -134,13 +134,13 @@ def test_probes_draw_operations_and_bins_evenly():
 def test_policy_draws_only_bins_near_the_best_and_in_proportion():
     weights = np.asarray(cta.init()["weights"]).copy()
     rotate = NAMES.index("rotate")
-    weights[rotate, 0] = np.linspace(0.2, 0.9, 17)
-    weights[rotate, 0, 3] = 0.72  # exactly 0.8 of 0.9 in real numbers, hence not above it
+    weights[rotate, 0] = np.linspace(0.2, 1.0, 17)
+    weights[rotate, 0, 3] = 0.8  # of the heaviest, hence not above it
     choice, _ = drawn({"weights": jnp.asarray(weights)}, 20_000)
     bins = np.asarray(choice.bins)[..., 0][np.asarray(choice.number) == rotate]
     counts = np.bincount(bins, minlength=17)
     kept = weights[rotate, 0] > 0.8 * weights[rotate, 0].max()
-    kept[3] = False
+    kept[3] = False  # float64 has another 0.8
     assert 2 < kept.sum() < 10 and counts[~kept].sum() == 0
     share = weights[rotate, 0, kept] / weights[rotate, 0, kept].sum()
     assert stats.chisquare(counts[kept], share * counts.sum()).pvalue > 1e-4
@@ -150,7 +150,9 @@ def test_update_is_the_papers_also_where_a_bin_is_drawn_twice():
     """w <- 0.99 w + 0.01 match, image by image and layer by layer, in numpy."""
     rng = np.random.default_rng(0)
     b, rotate, rescale = 6, NAMES.index("rotate"), NAMES.index("rescale")
-    number = np.array([[rotate, rotate], [rotate, 3], [rescale, rotate], [0, 0], [rescale, 5], [3, 3]])
+    number = np.array(
+        [[rotate, rotate], [rotate, 3], [rescale, rotate], [0, 0], [rescale, 5], [3, 3]]
+    )
     bins = np.stack([rng.integers(0, 2, (b, 2)), np.zeros((b, 2), int)], -1)
     bins[0] = bins[1] = bins[2, 1] = [4, 0]
     bins[[2, 4], 0] = [[9, 5], [9, 2]]
@@ -189,8 +191,9 @@ def test_bins_that_hurt_are_no_longer_drawn():
 def test_a_policy_whose_every_probe_failed_can_still_be_drawn():
     choice, _ = drawn(cta.init(), 512)
     memory = cta.init()
-    for _ in range(200):
-        memory = jax.jit(ctaugment(decay=0.1).learn)(memory, choice, jnp.zeros(512))
+    learn = jax.jit(ctaugment(decay=1e-4).learn)
+    for _ in range(12):  # 1e-48 is 0 in float32
+        memory = learn(memory, choice, jnp.zeros(512))
     bins, there = np.asarray(drawn(memory, 2000)[0].bins), np.asarray(cta.init()["weights"]) > 0
     number = np.asarray(drawn(memory, 2000)[0].number)
     assert there[number, 0, bins[..., 0]].all() and there[number, 1, bins[..., 1]].all()
@@ -201,12 +204,14 @@ def test_a_policy_whose_every_probe_failed_can_still_be_drawn():
 
 def test_the_recipe_learns_through_the_views_memory_and_is_one_program():
     """vmap and one by one alike; a memory that has learnt nothing is none; a learnt one shows."""
-    made, n = ctaugment(flip=False, shift=0.0, cutout=False), 64
+    made, n = ctaugment(flip=False, shift=0.0, cutout=0.0), 64
     images, keys = jnp.asarray(np.stack([noisy((9, 12, 3))] * n)), jax.random.split(KEY, n)
     weights = made.init()["weights"]
     only = {"weights": jnp.where(jnp.arange(17)[None, None] == 0, weights, 1e-6 * weights)}
     single = jax.jit(lambda memory: recipe.over(made, keys, images, memory))
-    together = jax.jit(lambda memory: jax.vmap(lambda k, x: made.learned(k, x, memory))(keys, images))
+    together = jax.jit(
+        lambda memory: jax.vmap(lambda k, x: made.learned(k, x, memory))(keys, images)
+    )
     fresh = single(made.init())
     np.testing.assert_array_equal(fresh, together(made.init()))
     lowest = single(only)
@@ -235,5 +240,7 @@ def test_probe_and_policy_differ_by_the_cutout_and_describe_agrees():
     words = made.describe(KEY, image)
     assert words[-1] == "cutout" and all(w.split()[0] in (*NAMES, "flip", "shift") for w in words)
     shape, choice = jax.eval_shape(made.probe, KEY, image)
-    assert shape.shape == (32, 32, 3) and choice.number.shape == (2,) and choice.bins.shape == (2, 2)
-    assert "cutout" not in ctaugment(cutout=False).describe(jax.random.key(1), image)
+    assert (
+        shape.shape == (32, 32, 3) and choice.number.shape == (2,) and choice.bins.shape == (2, 2)
+    )
+    assert "cutout" not in ctaugment(cutout=0.0).describe(jax.random.key(1), image)

@@ -13,8 +13,8 @@ import pytest
 from lowlabel_jax.data import feed
 from lowlabel_jax.runs import evaluate
 from lowlabel_jax.runs.train import train
-from lowlabel_jax.training import build, checkpoint
-from tests.tiny import OBJECTIVES, World, assert_same, config, leaves
+from lowlabel_jax.training import checkpoint
+from tests.tiny import OBJECTIVES, assert_same, config, leaves
 
 ROOT = Path(__file__).parent.parent
 ENDING = ("metrics.jsonl", "eval/test.json", "predictions/test.npz")
@@ -54,27 +54,39 @@ def whole(tmp_path_factory):
     def of(objective):
         if objective not in made:
             made[objective] = tmp_path_factory.mktemp("whole") / "run"
-            done = launch(made[objective], objective)
+            done = launch(made[objective], objective, *taught(objective, of))
             assert done.returncode == 0, done.stderr
         return made[objective]
 
     return of
 
 
-def kill_chain(run, objective, *steps):
+def taught(objective, whole):
+    """The options with which an objective can run: a noisy student wants a finished run."""
+    return [f"--config.teacher={whole('supervised')}"] if objective == "noisy_student" else []
+
+
+def kill_chain(run, objective, whole, *steps):
     """Kill the run at each of the steps in turn, then let it finish."""
+    options = taught(objective, whole)
     for step in steps:
-        assert launch(run, objective, kill=(step, "SIGKILL")).returncode == -9
-    done = launch(run, objective)
+        assert launch(run, objective, *options, kill=(step, "SIGKILL")).returncode == -9
+    done = launch(run, objective, *options)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return done.stdout
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+def kinds(*shown):
+    """Every objective; those that differ in kind from all others by default."""
+    rest = [pytest.param(o, marks=pytest.mark.slow) for o in OBJECTIVES if o not in shown]
+    return pytest.mark.parametrize("objective", [*shown, *rest])
+
+
+@kinds("supervised", "freematch", "temporal_ensembling", "noisy_student")
 def test_killed_and_repeated_ends_in_the_same_bytes(objective, whole, tmp_path):
     """Before the first save, off every boundary, right after a save."""
-    said = kill_chain(tmp_path / "run", objective, 2, 6, 8)
+    said = kill_chain(tmp_path / "run", objective, whole, 2, 6, 8)
     assert "resuming" in said
     assert_same_ending(tmp_path / "run", whole(objective))
 
@@ -83,7 +95,7 @@ def test_killed_and_repeated_ends_in_the_same_bytes(objective, whole, tmp_path):
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("step", [0, 1, 3, 4, 5, 7, 9, 10, 11])
 def test_killed_at_any_step(objective, step, whole, tmp_path):
-    kill_chain(tmp_path / "run", objective, step)
+    kill_chain(tmp_path / "run", objective, whole, step)
     assert_same_ending(tmp_path / "run", whole(objective))
 
 
@@ -137,20 +149,7 @@ def test_rows_after_the_checkpoint_and_a_torn_line_are_dropped(tmp_path):
     assert [json.loads(row)["step"] for row in after] == [5, 8, 10, 12]
 
 
-# --- in one process, for every objective: what is not in the state is not remembered ----------
-
-
-@pytest.mark.parametrize("objective", OBJECTIVES)
-def test_a_state_from_disk_goes_on_as_the_live_one(objective, tmp_path):
-    from lowlabel_jax.training.phases import Progress
-
-    w = World(objective)
-    middle, _ = w.run(w.start(), 3)
-    checkpoint.save(tmp_path, middle, Progress(3), keep=1)
-    live, _ = w.run(middle, 3)
-    again = World(objective)
-    restored = checkpoint.read(tmp_path, 3, build.new_state(again.config, again.phase))
-    assert_same(again.run(restored, 3)[0], live)
+# --- in one process; every objective from disk: tests/test_contract.py ---------------------------
 
 
 class Killed(BaseException):

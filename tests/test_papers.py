@@ -158,7 +158,7 @@ def test_vats_direction_is_that_of_the_hessian(seed):
     found = call("vat", scale=SCALE, key=seed, devices=2)
     noise, away = (found.draws[name][0].reshape(M, K) for name in ("unit", "adversary"))
     exact = papers.adversarial(flat(given_views())["weak"], SCALE, noise, 1.0)
-    assert ((away * exact).sum(1) > 0.9999).all()
+    assert ((away * exact).sum(1) > 0.999).all()
     assert ((papers.unit(noise) * exact).sum(1) < 0.99).all()
 
 
@@ -245,20 +245,20 @@ def test_defixmatch():
     assert found.metrics["loss/debias"] > 0
 
 
-LEARNT = np.array([0, 0, 0, 1, 1, 2, -1, -1, -1, 0, 3, 3], np.int32)
+LEARNT = jnp.array([0, 0, 0, 1, 1, 1, 2, 2, -1, -1, -1, -1])  # more not yet than of any class
 
 
 @pytest.mark.parametrize("warm_up", [True, False])
 @pytest.mark.parametrize("threshold", [0.8, 0.95])
-@pytest.mark.parametrize("learnt", ["some", "few"])
-def test_flexmatch(learnt, threshold, warm_up):
+def test_flexmatch(threshold, warm_up):
     def paper(views, draws, common):
         return papers.flexmatch(views, threshold=threshold, warm_up=warm_up, **common)
 
-    store = np.where(np.arange(UNLABELLED) % 2, -1, LEARNT) if learnt == "few" else LEARNT
-    aux = {"learnt": jnp.asarray(store, jnp.int32)}
+    def as_papers(aux):
+        return {"guess": np.asarray(aux["learnt"])}
+
     options = {"threshold": threshold, "warm_up": warm_up}
-    agree("flexmatch", paper, lambda aux: {"guess": np.asarray(aux["learnt"])}, aux=aux, **options)
+    agree("flexmatch", paper, as_papers, aux={"learnt": LEARNT}, **options)
 
 
 @pytest.mark.parametrize(("lowest", "highest"), [(0.0, 1.0), (0.9, 0.95), (0.0, 0.6)])
@@ -342,10 +342,10 @@ def test_adamatchs_interpolation():
         share = shares.reshape(B, 2, K).transpose(1, 0, 2)
         assert 0 < shares.min() < shares.max() < 1 and len(np.unique(shares)) == shares.size
         drawn = {"first_pass": tuple(passes), "share": tuple(share)}
-        return papers.adamatch(views, momentum=0.9, **drawn, **common)
+        return papers.adamatch(views, momentum=0.9, threshold=1.0, **drawn, **common)
 
     aux = {"labelled": marginals(1), "unlabelled": marginals(2, 128)}
-    more = {"decay": 0.9, "network": centred, "shown": shown, "step": 3}
+    more = {"decay": 0.9, "threshold": 1.0, "network": centred, "shown": shown, "step": 3}
     agree("adamatch", paper, adamatchs_memory, aux=aux, **more)
 
 

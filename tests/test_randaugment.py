@@ -1,4 +1,4 @@
-"""RandAugment: every operation against Pillow 13, pixel for pixel; its presets and their chances."""
+"""RandAugment: every operation against Pillow 13, pixel for pixel; the chances of its presets."""
 
 import functools
 
@@ -80,7 +80,7 @@ def photos():
 
 @functools.cache
 def images(shape):
-    """Noise, soft noise, one level, two levels, a ramp and parts of two photographs, [n, h, w, c]."""
+    """[n, h, w, c]: noise, soft noise, one level, two levels, a ramp, parts of two photographs."""
     h, w, c = shape
     rng = np.random.default_rng(h * w)
     ramp = np.linspace(13, 200, w)[None, :, None] + np.zeros(shape)
@@ -123,7 +123,8 @@ def test_autocontrast_equals_pillow_for_every_pair_of_ends():
     want = np.where(high > low, stretched, between)
     np.testing.assert_array_equal(np.asarray(found).reshape(-1, 256), want)
     np.testing.assert_array_equal(  # the formula is Pillow's
-        want[12345].reshape(16, 16), ImageOps.autocontrast(pillow(between[12345].reshape(16, 16, 1)))
+        want[12345].reshape(16, 16),
+        ImageOps.autocontrast(pillow(between[12345].reshape(16, 16, 1))),
     )
 
 
@@ -144,7 +145,9 @@ def test_what_comes_in_from_outside_is_the_fill():
     black = jnp.zeros((16, 16, 3), jnp.uint8)
     for name, change in randaugment.operations(127).items():
         if hasattr(pillow_geometry, name):
-            found = np.unique(np.asarray(change(black, jnp.float32(0.3 if name != "rotate" else 20))))
+            found = np.unique(
+                np.asarray(change(black, jnp.float32(0.3 if name != "rotate" else 20)))
+            )
             assert found.tolist() == [0, 127], name
 
 
@@ -214,7 +217,9 @@ def drawings(monkeypatch):
             return seen["drawn"]
 
         module = {"fixmatch_ra": fixmatch_ra, "usb_ra": usb_ra, "torchvision_ra": torchvision_ra}
-        return jax.jit(jax.vmap(draw))(jax.random.split(KEY, n)), list(module[name].strength(0.5, 1))
+        return jax.jit(jax.vmap(draw))(jax.random.split(KEY, n)), list(
+            module[name].strength(0.5, 1)
+        )
 
     return of
 
@@ -294,7 +299,7 @@ def test_one_by_one_and_all_at_once_give_the_same_images(name):
 
 
 def test_weak_augmentation_comes_first():
-    """With nothing drawn but identities the rest is flip_shift's, under the key that it is given."""
+    """With nothing drawn but identities the rest is flip_shift's."""
     image = jnp.asarray(images((8, 8, 1))[0])
     for flip, shift in [(True, 0.125), (False, 0.25)]:
         made = fixmatch_ra.fixmatch_ra(flip=flip, shift=shift, probability=0.0, cutout=0.0)
@@ -309,7 +314,9 @@ def test_grey_images_keep_their_shape_and_describe_tells_the_cutout():
     for make in PRESETS.values():
         made = make()
         assert jax.eval_shape(made.apply, KEY, image).shape == (8, 8, 1)
-        assert (made.describe(KEY, image)[-1:] == ["cutout"]) == (make is not PRESETS["torchvision_ra"])
+        assert (made.describe(KEY, image)[-1:] == ["cutout"]) == (
+            make is not PRESETS["torchvision_ra"]
+        )
 
 
 def test_cpu_branches_and_gpu_maps_all(monkeypatch):

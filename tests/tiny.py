@@ -12,7 +12,24 @@ from tests import tiny_config
 OBJECTIVES = sorted(named.parts("objective"))
 # Options with which the unlabelled term of a method is at work from the start of a tiny run: masks
 # partly open, weights not at zero. A method that needs none is tested with its defaults.
-AT_WORK = {"fixmatch": {"threshold": 0.3}, "mean_teacher": {"ramp": 0.0}}
+AT_WORK = {
+    "adamatch": {"threshold": 1.0},
+    "defixmatch": {"threshold": 0.3},
+    "fixmatch": {"threshold": 0.3},
+    "flexmatch": {"threshold": 0.3},
+    "freematch": {"decay": 0.5, "fairness": 0.5},
+    "ict": {"ramp": 0.0},
+    "mean_teacher": {"ramp": 0.0},
+    "mixmatch": {"ramp": 0.0},
+    "pi_model": {"ramp": 0.0},
+    "pseudo_label": {"threshold": 0.3, "ramp": 0.0},
+    "remixmatch": {"ramp": 0.0},
+    "simmatch": {"threshold": 0.4, "size": 8},
+    "softmatch": {"decay": 0.5},
+    "temporal_ensembling": {"ramp": 0.0},
+    "uda": {"threshold": 0.3, "tsa": "linear"},
+    "vat": {"ramp": 0.0},
+}
 DIGITS = source.open_source({"name": "digits"})
 
 

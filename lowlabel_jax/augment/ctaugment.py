@@ -32,7 +32,7 @@ def ctaugment(
     depth: Count = 2,
     threshold: Fraction = 0.8,
     decay: Probability = 0.99,
-    cutout: bool = True,
+    cutout: Fraction = 0.5,
     fill: Natural = 0,
 ) -> Recipe:
     """(key, image uint8 [h, w, c]) -> uint8 [h, w, c]: flip and shift, 2 of 19 operations, cutout.
@@ -41,7 +41,7 @@ def ctaugment(
     depth         operations drawn, with replacement
     threshold     a bin is drawn only if its weight is above so much of the heaviest one's
     decay         for each probe that drew a bin, its weight w <- decay w + (1 - decay) match
-    cutout        whether a grey square of half the shorter side is added (never to probes)
+    cutout        side of a grey square that is added, fraction of the shorter side (not to probes)
     fill          the grey level beyond the edge, 0 to 255
     The memory is {"weights": float32 [operations, 2, bins]}, 1 at first and 0 where there is no
     such bin. The second parameter is rescale's filter; the other operations have none.
@@ -63,7 +63,7 @@ def ctaugment(
         key_change, key_hole = jax.random.split(key)
         image, _ = change(key_change, image, memory)
         y, x = jax.random.uniform(key_hole, (2,))
-        hole = Layer(jnp.float32(1), jnp.int32(0), y, x)
+        hole = Layer(jnp.float32(2 * cutout), jnp.int32(0), y, x)
         return cta_operations.cutout(image, hole) if cutout else image
 
     def describe(key: jax.Array, image: jax.Array) -> list[str]:
@@ -71,7 +71,7 @@ def ctaugment(
         choice, layers = drawn(key_draw, init(), depth, threshold)
         each = zip(choice.number, layers.magnitude, layers.method, strict=True)
         made = [cta_operations.worded(int(n), float(m), int(f)) for n, m, f in each]
-        return [*weak.describe(key_weak, image), *filter(None, made), *["cutout"][: int(cutout)]]
+        return [*weak.describe(key_weak, image), *filter(None, made), *["cutout"][: bool(cutout)]]
 
     return Recipe(
         apply=lambda key, image: learned(key, image, init()),

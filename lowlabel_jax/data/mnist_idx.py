@@ -36,7 +36,7 @@ def _read(folder: Path, name: str, magic: int) -> np.ndarray:
     """uint8 [n, h, w] or [n]: magic, then the length of each axis, all big-endian, then bytes."""
     path = _find(folder, name)
     content = _content(path)
-    start = 4 * (magic % 256 + 1)  # its last byte is the number of axes
+    start = 4 * (magic % 256 + 1)  # the number's last byte is that of axes
     header, body = content[:start], content[start:]
     first, *shape = np.frombuffer(header[: len(header) // 4 * 4], ">i4").tolist() or [-1]
     if first != magic:

@@ -1,0 +1,145 @@
+"""What every objective promises, for all that lie in the folder, each with its loss at work.
+
+An objective is compiled twice, for one device and for eight: several tests share each program.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lowlabel_jax.augment.views import COLUMNS, VIEWS
+from lowlabel_jax.core import named, parallel
+from lowlabel_jax.objectives.base import Mean, Objective
+from lowlabel_jax.training import build, checkpoint
+from lowlabel_jax.training.phases import Progress
+from tests.linear import INFO
+from tests.tiny import AT_WORK, OBJECTIVES, World, assert_same, leaves
+
+every_objective = pytest.mark.parametrize("name", OBJECTIVES)
+STEPS = 3
+DROPOUT = ("fixmatch", "mixmatch", "vat")  # one batch, batches in turn, forwards of forwards
+
+
+def world(name, *overrides, devices=1):
+    """A world whose unlabelled term is at work, of the golden numbers' length."""
+    options = AT_WORK.get(name, {})
+    return World(name, "--config.length.steps=20", *overrides, devices=devices, **options)
+
+
+@functools.lru_cache(maxsize=2)
+def one_device(name):
+    """A world, and where STEPS steps lead in it: [state after each], [metrics of each]."""
+    w = world(name)
+    states, metrics = [w.start()], []
+    for _ in range(STEPS):
+        state, found = w.run(jax.tree.map(jnp.copy, states[-1]), 1)  # a step takes its state's buffers
+        states, metrics = [*states, state], [*metrics, found]
+    return w, states, metrics
+
+
+@every_objective
+def test_an_objective_is_views_a_loss_and_a_memory(name):
+    made = named.build("objective", {"name": name}, total_steps=9, info=INFO)
+    assert isinstance(made, Objective) and set(made.views) <= {*VIEWS, *COLUMNS}
+
+
+@every_objective
+def test_a_step_moves_every_weight_and_reports_finite_means(name):
+    w, states, metrics = one_device(name)
+    begun, state, found = leaves(w.start().params), states[2], metrics[1]
+    assert all((a != b).any() for a, b in zip(begun, leaves(state.params), strict=True))
+    assert {"loss", "loss/labelled", "accuracy/labelled", "rate", "gradient_norm"} <= set(found)
+    assert all(isinstance(m, Mean) and np.isfinite(m.total).all() for m in found.values())
+    assert int(state.step) == 2 and float(found["loss/labelled"].count) == 8
+
+
+@every_objective
+def test_the_unlabelled_loss_is_at_work_in_these_tests(name):
+    _, _, metrics = one_device(name)
+    last = {key: float(m.total.sum() / m.count) for key, m in metrics[-1].items()}
+    if name != "supervised":
+        assert last["loss/unlabelled"] > 0 and metrics[-1]["loss/unlabelled"].count == 24
+    if "mask_rate" in last:
+        assert 0.05 < last["mask_rate"] < 0.95
+
+
+@every_objective
+def test_the_same_config_gives_the_same_bits(name):
+    w, states, metrics = one_device(name)
+    assert_same(w.run(w.start(), STEPS), (states[-1], metrics[-1]))
+
+
+@every_objective
+def test_no_loss_looks_at_the_true_labels_of_the_unlabelled(name):
+    w, states, _ = one_device(name)
+    shown = w.resident
+    if "unlabelled" in shown:
+        hidden = np.full_like(shown["unlabelled"]["label"], -1)
+        w.resident = {**shown, "unlabelled": {**shown["unlabelled"], "label": hidden}}
+    try:
+        assert_same(w.run(w.start(), 2)[0], states[2])
+    finally:
+        w.resident = shown
+
+
+@every_objective
+@pytest.mark.parametrize("seed", ["split", "order", "init", "augment"])
+def test_every_seed_decides_something(name, seed):
+    w, states, _ = one_device(name)
+    other = world(name, f"--config.seeds.{seed}=1")
+    other.phase = w.phase  # the same program
+    ends = [leaves(state.params) for state in (states[1], other.run(other.start(), 1)[0])]
+    assert any((a != b).any() for a, b in zip(*ends, strict=True))
+
+
+@every_objective
+def test_a_state_from_disk_goes_on_as_the_live_one(name, tmp_path):
+    """In a world made anew: what is not in the state is not remembered."""
+    _, states, _ = one_device(name)
+    checkpoint.save(tmp_path, states[1], Progress(1), keep=1)
+    again = world(name)
+    restored = checkpoint.read(tmp_path, 1, build.new_state(again.config, again.phase))
+    assert_same(again.run(restored, STEPS - 1)[0], states[-1])
+
+
+@every_objective
+def test_eight_devices_train_as_one_and_agree(name):
+    """On all that a step returns: out_axes=None would take one device's value unseen.
+
+    Sums over devices round differently, hence not bit by bit.
+    """
+    w, (_, states, _) = world(name, devices=8), one_device(name)
+    every = parallel.Mapped(w.phase.step.fn, 8, sharded_out=True, options=w.phase.step.options)
+    state = w.start()
+    for step in range(STEPS):
+        found = every(state, parallel.shard(w.feed.batch(step), 8), w.resident)
+        for leaf in leaves(found):
+            np.testing.assert_array_equal(leaf, np.broadcast_to(leaf[:1], leaf.shape))
+        state = parallel.replicate(jax.tree.map(lambda x: x[0], found[0]), 8)
+    assert_alike(states[-1], state)
+
+
+@pytest.mark.slow
+@every_objective
+def test_two_devices_train_as_one(name):
+    w, (_, states, _) = world(name, devices=2), one_device(name)
+    assert_alike(states[-1], w.run(w.start(), STEPS)[0])
+
+
+def assert_alike(one, other):
+    """The same trajectory, up to the order of summation."""
+    for part in ("params", "batch_stats", "ema", "aux"):
+        assert_same(getattr(one, part), getattr(other, part), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in DROPOUT else pytest.param(n, marks=pytest.mark.slow) for n in OBJECTIVES]
+)
+def test_dropout_is_allowed_and_the_same_on_two_devices(name):
+    options = ("--config.model.dropout=0.5", "--config.model.hidden=8")
+    one, two = (world(name, *options, devices=devices) for devices in (1, 2))
+    ends = [w.run(w.start(), 2)[0].params for w in (one, two)]
+    assert_same(*ends, atol=1e-6)
