@@ -79,7 +79,7 @@ def apply_fn(variables, images, **_):
 
 def centred(variables, images, **more):
     """The same network, but an image's logits depend on its batch: the mean is taken off first."""
-    mean = parallel.pmean(images.mean(0)) if more.get("train") else 0.0
+    mean = parallel.pmean(images.mean(0))
     return apply_fn(variables, images - mean[None], **more)
 
 
@@ -174,23 +174,27 @@ def recorded():
         real = getattr(module, name)
 
         def wrapped(*args):
-            draws.setdefault(name, []).append(what(real, *args))
-            return real(*args)
+            result = real(*args)
+            draws.setdefault(name, []).append(what(result, real, *args))
+            return result
 
         return mock.patch.object(module, name, wrapped)
 
-    def shares(real, one, other, key):
+    def itself(result, *_):
+        return result
+
+    def shares(_, real, one, other, key):
         ends = [[f(x) for x in one] for f in (jnp.zeros_like, jnp.ones_like)]
         return jnp.stack(real(*ends, key), axis=1)
 
     with contextlib.ExitStack() as all_of_them:
         for module, name, what in (
-            (mixing, "beta", lambda real, *args: real(*args)),
-            (jax.random, "permutation", lambda real, *args: real(*args)),
+            (mixing, "beta", itself),
+            (jax.random, "permutation", itself),
             (adamatch, "between", shares),
-            (remixmatch, "turned_by", lambda real, images, turns: turns),
-            (vat, "unit", lambda real, x: x),
-            (vat, "adversary", lambda real, *args: real(*args)),
+            (remixmatch, "turned_by", lambda _, real, images, turns: turns),
+            (vat, "unit", lambda _, real, x: x),
+            (vat, "adversary", itself),
         ):
             all_of_them.enter_context(spy(module, name, what))
         yield draws

@@ -416,16 +416,20 @@ def test_boxes_are_drawn_as_torchvision_draws_them():
 
 
 def test_each_change_of_a_photograph_is_made_as_described():
-    image = jnp.asarray(waves((12, 16, 3)))
+    image = waves((12, 16, 3))
     made = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.3, "blur": 0.1,
             "grey": 0.5, "crop": 0.3, "flip": True}  # fmt: skip
     for option, strength in made.items():
         alone = photo.photo(**{"flip": False, "jitter": 0.5, option: strength})
         found = many(alone, image, 60)
-        said = [alone.describe(key, image) for key in jax.random.split(KEY, 60)]
+        said = [alone.describe(key, jnp.asarray(image)) for key in jax.random.split(KEY, 60)]
         assert {w.split()[0] for words in said for w in words} == {option}
         changed = np.array([bool(words) for words in said])
-        np.testing.assert_array_equal((found != image).any((1, 2, 3)), changed, err_msg=option)
+        seen = (found != image).any((1, 2, 3))
+        if option == "blur":  # the smallest deviations change less than half a level
+            changed, slight = changed & seen, changed & ~seen
+            assert slight.sum() < 10
+        np.testing.assert_array_equal(seen, changed, err_msg=option)
         assert changed.all() if option == "crop" else abs(changed.mean() - 0.5) < 0.33
     still = many(photo.photo(flip=False), image, 2)
     np.testing.assert_array_equal(still, np.stack([image] * 2))
@@ -534,7 +538,7 @@ def test_views_come_from_their_stream_and_recipe():
 
 def test_labelled_views_need_no_unlabelled_stream():
     batch = {"labelled": batch_of((8, 8, 1))["labelled"]}
-    assert set(views_of(["labelled"], batch, LIGHT)) == {"labelled", "label"}
+    assert set(views_of(["labelled"], batch, LIGHT)) == {"labelled", "label", "labelled_index"}
     assert views.streams(["labelled", "labelled_strong"]) == {"labelled"}
     assert views.streams(["labelled", "strong"]) == {"labelled", "unlabelled"}
     with pytest.raises(ValueError, match="weak_2"):

@@ -61,6 +61,46 @@ def test_methods_pairs_and_metric_are_in_the_layout_that_is_promised(tmp_path):
     assert result["data"] == {"fingerprint": "f00d", "test_n": 100} and result["skipped"] == []
 
 
+def with_median(path, accuracy, checkpoints=20):
+    """The run with the median of its last checkpoints beside its last step."""
+    test = files.read_json(path / "eval/test.json")
+    steps = {str(step): accuracy for step in range(checkpoints)}
+    test["median"] = {"accuracy": accuracy, "steps": steps}
+    files.write_json(path / "eval/test.json", test)
+
+
+def test_medians_are_compared_where_every_run_has_one_over_as_many(tmp_path):
+    folder = sweep(tmp_path, fixmatch=[0.9, 0.8], supervised=[0.5, 0.6])
+    for seed, value in enumerate([0.7, 0.71]):
+        with_median(folder / f"fixmatch-seed{seed}", value)
+    assert c.compare([folder])["metric"] == "test/accuracy (EMA, last step)"
+    for seed, value in enumerate([0.41, 0.4]):
+        with_median(folder / f"supervised-seed{seed}", value)
+    result = c.compare([folder])
+    assert result["metric"] == "test/accuracy (EMA, median of the last 20 checkpoints)"
+    assert result["methods"]["fixmatch"]["values"] == [0.7, 0.71]
+    assert result["methods"]["fixmatch"]["raw"]["values"] == [0.45, 0.4]
+    drawn = compare_plot.draw(result).get_suptitle()
+    assert drawn == "Test accuracy (EMA, median of the last 20 checkpoints), 2 seeds"
+    with_median(folder / "supervised-seed0", 0.4, checkpoints=3)
+    assert c.compare([folder])["methods"]["fixmatch"]["values"] == [0.9, 0.8]
+
+
+@pytest.mark.parametrize(("methods", "pairs"), [(2, 1), (4, 6), (5, 4), (7, 6)])
+def test_of_many_methods_each_is_compared_with_the_first_alone(methods, pairs, tmp_path):
+    names = ["supervised", *"abcdef"][:methods]
+    found = c.compare([sweep(tmp_path, **{name: [0.5, 0.6] for name in names})])["pairs"]
+    assert len(found) == pairs
+    if methods > 4:
+        assert {pair["b"] for pair in found} == {"supervised"}
+
+
+def test_another_teacher_is_not_another_method(tmp_path):
+    for seed in range(2):
+        run(tmp_path / f"s{seed}", 0.8, seed, "noisy_student", teacher=f"runs/t{seed}")
+    assert c.compare([tmp_path])["methods"]["noisy_student"]["n"] == 2
+
+
 def test_runs_pair_by_split_seed_and_not_by_place(tmp_path):
     for place, seed in enumerate([3, 1, 2]):
         run(tmp_path / f"a{place}", 0.8 + seed / 100, seed, "fixmatch")

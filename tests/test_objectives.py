@@ -1,234 +1,285 @@
-"""Every objective in the folder, found by name, against the contract; then method by method."""
+"""What must hold of the methods beyond their formulas: what they become at the ends of their options,
+through which view they teach, what a mask does, whose statistics a forward moves.
+
+On the linear network of tests/linear.py, where all of it is exact; the formulas themselves are
+compared with their papers in tests/test_papers.py, and tests/test_contract.py has what all share.
+"""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn.utils.class_weight import compute_class_weight
 
-from lowlabel_jax.augment.views import VIEWS
 from lowlabel_jax.core import named, parallel
+from lowlabel_jax.core.errors import UserError
+from lowlabel_jax.objectives import supervised
 from lowlabel_jax.objectives.alignment import align, even
-from lowlabel_jax.objectives.base import Mean, Objective, joint, separate
-from lowlabel_jax.state import create
-from tests.tiny import AT_WORK, OBJECTIVES, World, assert_same, leaves
+from tests.linear import INFO, K, M, call, flat, given_views, images, softmax
+from tests.tiny import World, assert_same
+
+MEMORY = {  # of a store that is worth something, for the methods that have one
+    "adamatch": {"labelled": jnp.full(K, 1 / K), "unlabelled": jnp.full((128, K), 1 / K)},
+    "flexmatch": {"learnt": jnp.array([0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3])},
+    "freematch": {"level": jnp.float32(0.8), "class": even(K), "histogram": even(K)},
+    "remixmatch": {"labels": even(K, 128), "guesses": even(K, 128)},
+    "softmatch": {"mean": jnp.float32(0.7), "variance": jnp.float32(0.02), "guess": even(K)},
+    "temporal_ensembling": {
+        "average": jnp.full((12, K), 0.64 / K),
+        "visits": jnp.full(12, 2, jnp.int32),
+    },
+}
+MASKED = {  # the methods that keep or drop each guess, with options that drop some
+    "adamatch": {"threshold": 1.0},
+    "defixmatch": {"threshold": 0.8},
+    "fixmatch": {"threshold": 0.8},
+    "flexmatch": {"threshold": 0.9},
+    "freematch": {"lowest": 0.8, "highest": 0.8, "fairness": 0.0, "decay": 0.0},
+    "pseudo_label": {"threshold": 0.8},
+    "uda": {"threshold": 0.8},
+}
 
 
-def world(name, *overrides, **more):
-    """A world whose unlabelled term is at work."""
-    return World(name, *overrides, **{**AT_WORK.get(name, {}), **more})
+def at_end(name, views=None, **options):
+    """A method in the middle of its run, where all ramps have ended."""
+    known = {"scale": 1.2, "teacher": 0.6, "step": 9, "aux": MEMORY.get(name, ())}
+    return call(name, views, **{**known, **options})
 
 
-# --- the contract, for every objective found in the folder -----------------------------------
+# --- without its unlabelled term a method is supervised ----------------------------------------
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
-def test_an_objective_is_views_a_loss_and_a_memory(name):
-    made = named.build("objective", {"name": name}, total_steps=9, info=None)
-    assert isinstance(made, Objective) and set(made.views) <= set(VIEWS)
+OFF = {
+    "defixmatch": {},
+    "fixmatch": {},
+    "flexmatch": {},
+    "freematch": {"fairness": 0.0},
+    "ict": {},
+    "mean_teacher": {},
+    "pi_model": {},
+    "pseudo_label": {},
+    "softmatch": {},
+    "temporal_ensembling": {},
+    "uda": {},
+    "vat": {"entropy_weight": 0.0},
+}
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
-def test_a_step_moves_every_weight_and_reports_finite_means(name):
-    w = world(name)
-    begun = leaves(w.start().params)
-    state, metrics = w.run(w.start(), 2)
-    assert all((a != b).any() for a, b in zip(begun, leaves(state.params), strict=True))
-    assert {"loss", "loss/labelled", "accuracy/labelled", "rate", "gradient_norm"} <= set(metrics)
-    assert all(isinstance(m, Mean) and np.isfinite(m.total).all() for m in metrics.values())
-    assert int(state.step) == 2 and float(metrics["loss/labelled"].count) == 8
+@pytest.mark.parametrize("name", OFF)
+def test_weight_zero_is_supervised(name):
+    """Those left out mix the labelled images, or take two views of them."""
+    found, alone = at_end(name, weight=0.0, **OFF[name]), call("supervised", scale=1.2)
+    assert found.loss == alone.loss
+    np.testing.assert_array_equal(found.gradient, alone.gradient)
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
-def test_one_two_and_eight_devices_train_alike(name):
-    """With masks partly open; sums over devices round differently, hence not bit by bit."""
-    ends = {}
-    for devices in (1, 2, 8):
-        w = world(name, devices=devices)
-        ends[devices], metrics = w.run(w.start(), 4)
-        if "mask_rate" in metrics and name == "fixmatch":
-            assert 0.05 < metrics["mask_rate"].total / metrics["mask_rate"].count < 0.95
-    for devices in (2, 8):
-        for part in ("params", "batch_stats", "ema", "aux"):
-            assert_same(getattr(ends[1], part), getattr(ends[devices], part), atol=1e-6)
+@pytest.mark.parametrize("name", ["adamatch", "noisy_student"])
+def test_weight_zero_is_supervised_on_both_views(name):
+    found = at_end(name, weight=0.0)
+    alone = [call("supervised", scale=1.2, strong=strong) for strong in (False, True)]
+    np.testing.assert_allclose(found.loss, np.mean([x.loss for x in alone]), rtol=1e-6)
+    np.testing.assert_allclose(
+        found.gradient, np.mean([x.gradient for x in alone], axis=0), rtol=1e-5, atol=1e-7
+    )
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
-def test_devices_agree_on_all_that_a_step_returns(name):
-    """out_axes=None takes one device's value unseen; here all of them are looked at."""
-    w = world(name, devices=8)
-    every = parallel.Mapped(w.phase.step.fn, 8, sharded_out=True)
-    batch = parallel.shard(w.feed.batch(0), 8)
-    for leaf in leaves(every(w.start(), batch, w.resident)):
-        np.testing.assert_array_equal(leaf, np.broadcast_to(leaf[:1], leaf.shape))
+@pytest.mark.parametrize(
+    "name",
+    ["ict", "mean_teacher", "pi_model", "pseudo_label", "temporal_ensembling", "vat"],
+)
+def test_weight_zero_is_supervised_over_whole_steps(name):
+    """Their forwards are separate, so a real network's bits agree as well, BatchNorm's included."""
+    method, alone = World(name, weight=0.0, **OFF[name]), World("supervised")
+    a, b = (w.run(w.start(), 2)[0] for w in (method, alone))
+    assert_same((a.params, a.batch_stats, a.ema), (b.params, b.batch_stats, b.ema))
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
-def test_the_same_config_gives_the_same_bits(name):
-    w = world(name)
-    assert_same(w.run(w.start(), 3), w.run(w.start(), 3))
+# --- who teaches whom --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
-@pytest.mark.parametrize("seed", ["split", "order", "init", "augment"])
-def test_every_seed_decides_something(name, seed):
-    one, two = (world(name, f"--config.seeds.{seed}={n}") for n in (0, 1))
-    ends = [leaves(w.run(w.start(), 1)[0].params) for w in (one, two)]
-    assert any((a != b).any() for a, b in zip(*ends, strict=True))
+TARGETS = {  # method -> (views that are targets alone, views that are taught)
+    "adamatch": ({"weak"}, {"strong"}),
+    "defixmatch": ({"weak"}, {"strong", "labelled_strong"}),
+    "fixmatch": ({"weak"}, {"strong"}),
+    "flexmatch": ({"weak"}, {"strong"}),
+    "freematch": ({"weak"}, {"strong"}),
+    "mean_teacher": ({"weak_2"}, {"weak"}),
+    "pi_model": ({"weak"}, {"weak_2"}),
+    "softmatch": ({"weak"}, {"strong"}),
+    "uda": ({"weak"}, {"strong"}),
+}
+LIVE = ("ict", "mixmatch", "noisy_student", "pseudo_label", "temporal_ensembling", "vat")
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
-def test_no_loss_looks_at_the_true_labels_of_the_unlabelled(name):
-    w = world(name)
-    end, _ = w.run(w.start(), 2)
-    if "unlabelled" in w.resident:
-        hidden = np.full_like(w.resident["unlabelled"]["label"], -1)
-        w.resident = {**w.resident, "unlabelled": {**w.resident["unlabelled"], "label": hidden}}
-    assert_same(end, w.run(w.start(), 2)[0])
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_target_carries_no_gradient_and_what_is_taught_does(name):
+    still, taught = TARGETS[name]
+    found = at_end(name, **MASKED.get(name, {}))
+    for view in still:
+        assert (found.by_view[view] == 0).all()
+    for view in taught:
+        assert (found.by_view[view] != 0).any()
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
-def test_dropout_is_allowed(name):
-    w = world(name, "--config.model.dropout=0.5", "--config.model.hidden=8")
-    two = world(name, "--config.model.dropout=0.5", "--config.model.hidden=8", devices=2)
-    assert_same(w.run(w.start(), 2)[0].params, two.run(two.start(), 2)[0].params, atol=1e-6)
+@pytest.mark.parametrize("name", LIVE)
+def test_a_view_that_is_taught_moves_the_weights(name):
+    found, alone = at_end(name), at_end(name, weight=0.0, **OFF.get(name, {}))
+    assert (found.by_view["weak"] != 0).any() and (found.gradient != alone.gradient).all()
 
 
-def test_views_of_one_batch_drop_different_units():
-    """Dropout draws by address, and every view of a joint batch has addresses of its own."""
-    w = World("supervised", "--config.model.dropout=0.5")
-    state, image = w.start(), jnp.ones((4, 8, 8, 1))
-    (one, two), _ = joint(state.params, state, image, image, key=jax.random.key(0))
-    assert (np.asarray(one) != np.asarray(two)).any()
+@pytest.mark.parametrize("name", ["mean_teacher", "pi_model"])
+def test_two_views_disagree_from_the_first_step_on(name):
+    """The most-cited table of the field has a Mean Teacher whose consistency is always zero."""
+    found = call(name, scale=1.2, teacher=1.2, step=0, ramp=0.0)
+    assert found.metrics["loss/unlabelled"] > 1e-3
+    same = {**given_views(), "weak_2": given_views()["weak"]}
+    assert call(name, same, scale=1.2, teacher=1.2, step=0, ramp=0.0).metrics[
+        "loss/unlabelled"
+    ] < 1e-12
 
 
-# --- method by method, on a network whose logits are its images -------------------------------
+# --- masks -------------------------------------------------------------------------------------
 
 
-K, B, M = 4, 3, 6
+@pytest.mark.parametrize("name", MASKED)
+def test_what_is_masked_out_contributes_nothing_and_the_rest_no_more_for_it(name):
+    """The gradient of a kept image is the same 1/M of it whether others are kept or not."""
+    found = at_end(name, **MASKED[name])
+    taught = "weak" if name == "pseudo_label" else "strong"
+    moved = (found.by_view[taught] != 0).any(1)
+    assert moved.mean() == found.metrics["mask_rate"] and 0.05 < moved.mean() < 0.95
+    views = flat(given_views())
+    target = softmax(1.2 * views["weak"])
+    goal = softmax(1.2 * views["weak"] / 0.4) if name == "uda" else np.eye(K)[target.argmax(1)]
+    each = 1.2 * (softmax(1.2 * views[taught]) - goal) / M
+    scale = 1.0
+    np.testing.assert_allclose(
+        found.by_view[taught][moved], scale * each[moved], rtol=1e-4, atol=1e-6
+    )
 
 
-def logits(seed, n, scale=2.0):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=(n, K)) * scale, jnp.float32)
+def test_the_mask_of_uda_looks_at_the_guess_before_it_is_sharpened():
+    """Sharpened at 0.1, every guess would pass."""
+    found = call("uda", temperature=0.1, threshold=0.8)
+    expected = (softmax(flat(given_views())["weak"]).max(1) >= 0.8).mean()
+    assert found.metrics["mask_rate"] == expected < 0.95
 
 
-def given_views():
-    """Views that are logits already: labelled [B, K], the unlabelled ones [M, K]."""
-    found = {name: logits(i, B if "labelled" in name else M) for i, name in enumerate(VIEWS)}
-    return found | {
-        "label": jnp.array([0, 2, 3]),
-        "truth": jnp.array([0, 1, 2, 3, 0, -1]),
-        "index": jnp.arange(M),
-    }
+def test_uda_on_equal_views_without_sharpening_has_nothing_to_learn():
+    views = {**given_views(), "strong": given_views()["weak"]}
+    same = call("uda", views, temperature=1.0, threshold=0.0)
+    assert abs(same.metrics["loss/unlabelled"]) < 1e-6
+    np.testing.assert_allclose(same.by_view["strong"], 0.0, atol=1e-7)
+    assert call("uda", views, temperature=0.5, threshold=0.0).metrics["loss/unlabelled"] > 0.01
 
 
-def apply_fn(variables, images, **_):
-    """Logits = scale · images; running statistics count the examples they have seen."""
-    seen = variables["batch_stats"]["seen"] + len(images)
-    return (images * variables["params"]["scale"][None], {}), {"batch_stats": {"seen": seen}}
+@pytest.mark.parametrize("name", ["uda", "mixmatch", "remixmatch"])
+def test_temperature_does_something(name):
+    from tests.test_papers import turning_head
+
+    heads = turning_head() if name == "remixmatch" else None
+    cold, warm = (at_end(name, temperature=t, heads=heads).loss for t in (0.3, 0.9))
+    assert abs(cold - warm) > 1e-3
 
 
-def call(name, views=None, scale=1.0, step=0, total_steps=10, aux=(), teacher=None, **options):
-    """((loss, out), gradient by scale) of an objective on given logits."""
-    import optax
-
-    made = named.build("objective", {"name": name, **options}, total_steps=total_steps, info=None)
-    params = {"scale": jnp.full((K,), scale)}
-    variables = {"params": params, "batch_stats": {"seen": jnp.zeros(())}}
-    state = create(variables, apply_fn, optax.sgd(0.1), aux, 0).replace(step=jnp.int32(step))
-    if teacher is not None:
-        state = state.replace(ema={**state.ema, "params": {"scale": jnp.full((K,), teacher)}})
-    views = given_views() if views is None else views
-
-    def loss(params, views):
-        return made.loss(params, state, views, jax.random.key(0))
-
-    return jax.value_and_grad(loss, has_aux=True)(params, views), loss, params
+@pytest.mark.parametrize(("tsa", "step"), [("linear", 0), ("exp", 5), ("log", 1)])
+def test_what_tsa_leaves_out_is_not_counted(tsa, step):
+    """The mean is over those kept: their gradient is the larger the fewer they are."""
+    found = call("uda", tsa=tsa, step=step, weight=0.0)
+    moved = (found.by_view["labelled"] != 0).any(1)
+    assert 0 < moved.sum() < len(moved)
+    views = flat(given_views())
+    each = softmax(views["labelled"]) - np.eye(K)[views["label"]]
+    np.testing.assert_allclose(found.by_view["labelled"][moved], each[moved] / moved.sum(), rtol=1e-4, atol=1e-6)
 
 
-def softmax(x):
-    e = np.exp(np.asarray(x, np.float64) - np.max(x, -1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
+# --- methods that become others ----------------------------------------------------------------
 
 
-def mean_ce(x, label):
-    return -np.log(softmax(x)[np.arange(len(label)), label]).mean()
+FIXMATCH = {"threshold": 0.8}
+BECOME = {  # what makes them FixMatch with the threshold 0.8
+    "flexmatch": {"threshold": 0.8, "aux": MEMORY["flexmatch"]},  # all classes learnt alike
+    "freematch": {
+        "lowest": 0.8,
+        "highest": 0.8,
+        "fairness": 0.0,
+        "decay": 0.9999999,
+        "aux": MEMORY["freematch"],
+    },
+    "softmatch": {  # infinitely narrow: a threshold at the mean
+        "width": 1e9,
+        "decay": 0.9999999,
+        "aux": {"mean": jnp.float32(0.8), "variance": jnp.float32(1.0)},
+        "align": False,
+    },
+}
 
 
-def test_supervised_is_the_mean_cross_entropy():
+@pytest.mark.parametrize("name", BECOME)
+def test_becomes_fixmatch(name):
+    found, fixmatch = call(name, **BECOME[name]), call("fixmatch", **FIXMATCH)
+    assert 0.05 < fixmatch.metrics["mask_rate"] < 0.95
+    np.testing.assert_allclose(found.loss, fixmatch.loss, rtol=1e-6)
+    np.testing.assert_allclose(found.gradient, fixmatch.gradient, rtol=1e-5, atol=1e-7)
+
+
+def test_adamatch_becomes_fixmatch_with_a_labelled_strong_view():
+    """No interpolation, no alignment to speak of, the weight at its full height, equal views."""
     views = given_views()
-    ((loss, out), _), *_ = call("supervised")
-    np.testing.assert_allclose(loss, mean_ce(views["labelled"], views["label"]), rtol=1e-5)
-    assert float(out.batch_stats["seen"]) == B
-    ((strong, _), _), *_ = call("supervised", strong=True)
-    np.testing.assert_allclose(strong, mean_ce(views["labelled_strong"], views["label"]), rtol=1e-5)
+    views["weak"] = jnp.concatenate([views["labelled"]] * 2)  # so that both marginals are equal
+    found = call("adamatch", views, step=9, aux=MEMORY["adamatch"], decay=127 / 128, threshold=0.9)
+    confidence = softmax(flat(views)["labelled"]).max(1).mean()
+    fixmatch = call("fixmatch", views, threshold=float(0.9 * confidence))
+    strong, weak = (call("supervised", views, strong=strong).loss for strong in (True, False))
+    assert 0.05 < found.metrics["mask_rate"] < 0.95
+    np.testing.assert_allclose(found.loss, fixmatch.loss + (strong - weak) / 2, rtol=1e-5)
 
 
-def fixmatch_by_hand(views, threshold, weight):
-    """Equations 3 and 4 of 2001.07685, one image at a time."""
-    unlabelled = 0.0
-    for weak, strong in zip(views["weak"], views["strong"], strict=True):
-        q = softmax(weak)
-        if q.max() >= threshold:
-            unlabelled += -np.log(softmax(strong)[q.argmax()])
-    return mean_ce(views["labelled"], views["label"]) + weight * unlabelled / M
-
-
-@pytest.mark.parametrize("split", [False, True])
-@pytest.mark.parametrize("threshold", [0.0, 0.6, 0.8, 1.0])
-def test_fixmatch_is_its_paper(threshold, split):
+def test_defixmatch_of_equal_images_is_supervised():
     views = given_views()
-    ((loss, out), _), *_ = call("fixmatch", threshold=threshold, weight=0.7, split=split)
-    np.testing.assert_allclose(loss, fixmatch_by_hand(views, threshold, 0.7), rtol=1e-5)
-    kept = (softmax(views["weak"]).max(-1) >= threshold).sum()
-    assert tuple(map(float, out.metrics["mask_rate"])) == (kept, M)
-    assert float(out.metrics["pseudo_label/accuracy"].count) == 5  # one truth is unknown
-    assert float(out.batch_stats["seen"]) == (B + M if split else B + 2 * M)
+    views["weak"] = jnp.concatenate([views["labelled"]] * 2)
+    views["strong"] = jnp.concatenate([views["labelled_strong"]] * 2)
+    found = call("defixmatch", views, threshold=0.5)
+    assert found.metrics["loss/unlabelled"] > 0.1
+    np.testing.assert_allclose(found.loss, call("supervised", views).loss, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("step", "share"), [(0, 0.0), (1, 0.5), (2, 1.0), (9, 1.0)])
 def test_fixmatch_can_climb_to_its_weight(step, share):
-    ((loss, _), _), *_ = call("fixmatch", step=step, threshold=0.6, ramp=0.2)
-    np.testing.assert_allclose(loss, fixmatch_by_hand(given_views(), 0.6, share), rtol=1e-5)
+    climbing = call("fixmatch", step=step, threshold=0.8, ramp=0.2)
+    np.testing.assert_allclose(
+        climbing.loss, call("fixmatch", threshold=0.8, weight=share).loss, rtol=1e-6
+    )
 
 
-def test_fixmatch_masks_partly_in_these_tests():
-    kept = softmax(given_views()["weak"]).max(-1) >= 0.6
-    assert 0 < kept.sum() < M
+def test_a_ramp_counts_from_where_its_phase_began():
+    one = call("pi_model", step=2)
+    zero = call("pi_model", step=0)
+    assert one.loss > zero.loss == call("supervised").loss
 
 
-def test_fixmatch_teaches_through_the_strong_view_alone():
-    (_, _), loss, params = call("fixmatch", threshold=0.6)
-    by_view = jax.grad(lambda views: loss(params, views)[0], allow_int=True)(given_views())
-    assert (np.asarray(by_view["weak"]) == 0).all()  # a target carries no gradient
-    kept = softmax(given_views()["weak"]).max(-1) >= 0.6
-    moved = (np.asarray(by_view["strong"]) != 0).any(-1)
-    np.testing.assert_array_equal(moved, kept)  # what is masked out contributes nothing
+# --- whose statistics a forward moves ----------------------------------------------------------
 
 
-def test_masking_an_image_out_leaves_the_denominator_alone():
-    views = given_views()
-    sure = softmax(views["weak"]).max(-1).argmax()
-    unsure = {**views, "weak": views["weak"].at[sure].set(0.0)}
-    with_it, without = (fixmatch_by_hand(v, 0.6, 1.0) for v in (views, unsure))
-    ((a, _), _), *_ = call("fixmatch", views, threshold=0.6)
-    ((b, _), _), *_ = call("fixmatch", unsure, threshold=0.6)
-    np.testing.assert_allclose([a, b], [with_it, without], rtol=1e-5)
-    assert a > b
+SEEN = {  # images of one batch whose forward moves BatchNorm's running statistics
+    **dict.fromkeys(("adamatch", "defixmatch", "noisy_student"), 4 + 4 + M + M),
+    **dict.fromkeys(("fixmatch", "flexmatch", "freematch", "softmatch", "uda"), 4 + M + M),
+    **dict.fromkeys(("ict", "mean_teacher", "pi_model", "pseudo_label", "supervised"), 4),
+    **dict.fromkeys(("mixmatch", "temporal_ensembling", "vat"), 4),
+}
 
 
-@pytest.mark.parametrize("name", ["fixmatch", "mean_teacher"])
-def test_weight_zero_is_supervised(name):
-    ((loss, _), grads), *_ = call(name, step=9, weight=0.0)
-    ((alone, _), alone_grads), *_ = call("supervised")
-    assert float(loss) == float(alone)
-    np.testing.assert_array_equal(grads["scale"], alone_grads["scale"])
+@pytest.mark.parametrize("name", SEEN)
+def test_the_statistics_are_moved_by(name):
+    assert at_end(name).seen == SEEN[name]
 
 
-def test_weight_zero_is_supervised_over_whole_steps():
-    """Mean Teacher's forwards are separate, so a real network's bits agree as well."""
-    teacher, alone = World("mean_teacher", weight=0.0), World("supervised")
-    a, b = (w.run(w.start(), 3)[0] for w in (teacher, alone))
-    assert_same((a.params, a.batch_stats, a.ema), (b.params, b.batch_stats, b.ema))
+@pytest.mark.parametrize("name", ["fixmatch", "flexmatch", "freematch", "softmatch", "uda"])
+def test_split_keeps_the_weak_views_out_of_the_statistics(name):
+    assert at_end(name, split=True).seen == 4 + M
+
+
+# --- alignment ---------------------------------------------------------------------------------
 
 
 def aligned(probs, marginal, decay=0.9, prior=None):
@@ -236,8 +287,12 @@ def aligned(probs, marginal, decay=0.9, prior=None):
     return jax.vmap(fn, axis_name=parallel.AXIS, out_axes=(0, None))(probs[None])
 
 
+def some_probs(n=M):
+    return softmax(np.asarray(images(7, n)).reshape(n, K)).astype(np.float32)
+
+
 def test_alignment_by_hand():
-    probs, marginal = softmax(logits(7, M)).astype(np.float32), jnp.array([0.4, 0.3, 0.2, 0.1])
+    probs, marginal = some_probs(), jnp.array([0.4, 0.3, 0.2, 0.1])
     found, moved = aligned(probs, marginal)
     expected = 0.9 * np.asarray(marginal) + 0.1 * probs.mean(0)
     np.testing.assert_allclose(moved, expected, rtol=1e-5)
@@ -246,7 +301,7 @@ def test_alignment_by_hand():
 
 
 def test_alignment_of_what_is_aligned_changes_nothing():
-    probs = softmax(logits(7, M)).astype(np.float32)
+    probs = some_probs()
     prior = jnp.asarray(probs.mean(0))
     found, moved = aligned(probs, prior, prior=prior)
     np.testing.assert_allclose(found[0], probs, rtol=1e-5)
@@ -254,78 +309,76 @@ def test_alignment_of_what_is_aligned_changes_nothing():
 
 
 def test_alignment_sees_all_devices():
-    probs = softmax(logits(7, 8)).astype(np.float32)
+    probs = some_probs(8)
     fn = lambda p: align(even(K), p, even(K), 0.5)  # noqa: E731
     two = jax.vmap(fn, axis_name=parallel.AXIS)(probs.reshape(2, 4, K))
     np.testing.assert_allclose(two[0].reshape(8, K), aligned(probs, even(K), 0.5)[0][0], rtol=1e-5)
 
 
 def test_fixmatch_with_alignment_guesses_from_aligned_probabilities():
-    views = given_views()
-    marginal = jnp.array([0.7, 0.1, 0.1, 0.1])
-
-    def loss(weak):
-        return call(
-            "fixmatch",
-            {**views, "weak": weak},
-            aux=marginal,
-            align=True,
-            align_decay=0.99,
-            threshold=0.6,
-        )[0][0]
-
-    value, out = jax.vmap(loss, axis_name=parallel.AXIS)(views["weak"][None])
-    q = np.asarray(aligned(softmax(views["weak"]).astype(np.float32), marginal, 0.99)[0][0])
-    taught = [
-        -np.log(softmax(s)[p.argmax()]) * (p.max() >= 0.6)
-        for p, s in zip(q, views["strong"], strict=True)
-    ]
-    expected = mean_ce(views["labelled"], views["label"]) + np.mean(taught)
-    np.testing.assert_allclose(value[0], expected, rtol=1e-5)
+    views, marginal = flat(given_views()), jnp.array([0.7, 0.1, 0.1, 0.1])
+    found = call(
+        "fixmatch", aux=marginal, align=True, align_decay=0.99, threshold=0.6, devices=2
+    )
     plain = softmax(views["weak"])
+    q = np.asarray(aligned(plain.astype(np.float32), marginal, 0.99)[0][0])
+    log_probs = np.log(softmax(views["strong"]))
+    taught = [-z[p.argmax()] * (p.max() >= 0.6) for p, z in zip(q, log_probs, strict=True)]
+    expected = call("supervised").loss + np.mean(taught)
+    np.testing.assert_allclose(found.loss, expected, rtol=1e-5)
     assert (q.argmax(-1) != plain.argmax(-1)).any()  # so the test can tell them apart
-    assert not np.allclose(out.aux[0], marginal)
+    assert not np.allclose(found.aux, marginal)
 
 
-def mean_teacher_by_hand(views, student, teacher, scale):
-    gap = 0.0
-    for one, two in zip(views["weak"], views["weak_2"], strict=True):
-        target, guess = softmax(np.asarray(two) * teacher), softmax(np.asarray(one) * student)
-        gap += sum((t - g) ** 2 for t, g in zip(target, guess, strict=True)) / K
-    return mean_ce(np.asarray(views["labelled"]) * student, views["label"]) + scale * gap / M
+# --- labels alone ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("step", "share"), [(0, 0.0), (1, 0.25), (4, 1.0), (9, 1.0)])
-def test_mean_teacher_is_its_paper(step, share):
-    """Weight 50 after a linear climb over 0.4 of 10 steps; the teacher is the average."""
-    ((loss, out), _), *_ = call("mean_teacher", step=step, scale=1.5, teacher=0.5)
-    expected = mean_teacher_by_hand(given_views(), 1.5, 0.5, 50.0 * share)
-    np.testing.assert_allclose(loss, expected, rtol=1e-5)
-    assert float(out.batch_stats["seen"]) == B  # only the labelled forward moves the statistics
+def test_balanced_weights_are_sklearns():
+    label = np.repeat(np.arange(K), INFO.label_counts)
+    expected = compute_class_weight("balanced", classes=np.arange(K), y=label)
+    np.testing.assert_allclose(supervised.balanced_weights(INFO), expected)
+    found, by_hand = (
+        call("supervised", **options)
+        for options in ({"balanced": True}, {"class_weights": tuple(expected.tolist())})
+    )
+    np.testing.assert_allclose(found.loss, by_hand.loss, rtol=1e-6)
 
 
-def test_mean_teacher_learns_from_the_unlabelled_and_not_through_the_teacher():
-    """The most-cited table of the field has a Mean Teacher whose consistency is always zero."""
-    ((_, out), grads), loss, params = call("mean_teacher", step=1)
-    ((_, _), alone), *_ = call("supervised")
-    assert float(out.metrics["loss/unlabelled"].total) > 0
-    assert (np.asarray(grads["scale"]) != np.asarray(alone["scale"])).all()
-    by_view = jax.grad(lambda views: loss(params, views)[0], allow_int=True)(given_views())
-    assert (np.asarray(by_view["weak_2"]) == 0).all()
-    assert (np.asarray(by_view["weak"]) != 0).any()
+@pytest.mark.parametrize(
+    "options", [{"class_weights": (1.0, 2.0)}, {"class_weights": (1.0,) * K, "balanced": True}]
+)
+def test_class_weights_that_do_not_fit_are_refused(options):
+    with pytest.raises(UserError, match=r"class_weights has \d numbers for 4 classes"):
+        named.build("objective", {"name": "supervised", **options}, total_steps=9, info=INFO)
 
 
-def test_the_two_forwards_and_their_batchnorm():
-    """joint: one batch moves the statistics; separate: each for itself, the caller chooses."""
-    w = World("supervised")
-    state = w.start()
-    images = [
-        jnp.asarray(np.random.default_rng(i).normal(size=(4, 8, 8, 1)), jnp.float32)
-        for i in range(2)
-    ]
-    (one, two), together = joint(state.params, state, *images, key=jax.random.key(0))
-    alone, first = separate(state.params, state, images[0], jax.random.key(0))
-    both, _ = separate(state.params, state, jnp.concatenate(images), jax.random.key(0))
-    np.testing.assert_allclose(jnp.concatenate([one, two]), both, rtol=1e-6)
-    assert not np.allclose(one, alone)  # normalised by another batch
-    assert any((a != b).any() for a, b in zip(leaves(together), leaves(first), strict=True))
+def test_weights_of_mixed_images_are_those_of_both_labels():
+    """sum of share·w·H over sum of share·w: each label brings its own weight."""
+    weights = np.array([1.0, 2.0, 0.5, 4.0])
+    found = call("supervised", mixup=0.8, class_weights=tuple(weights.tolist()), devices=2)
+    views, share, order = flat(given_views()), found.draws["beta"][0], found.draws["permutation"][0]
+    shares = share.astype(np.float64)[:, None]
+    mixed = shares * views["labelled"] + (1 - shares) * views["labelled"][order]
+    each, label = -np.log(softmax(mixed)), views["label"]
+    above = below = 0.0
+    for i, j in enumerate(order):
+        for part, y in ((share[i], label[i]), (1 - share[i], label[j])):
+            above += part * weights[y] * each[i, y]
+            below += part * weights[y]
+    np.testing.assert_allclose(found.loss, above / below, rtol=1e-5)
+
+
+def test_with_both_mixers_each_image_meets_either():
+    n = 64
+    shown = jnp.broadcast_to(jnp.arange(n, dtype=jnp.float32)[:, None, None, None], (n, 8, 8, 1))
+    fn = lambda x: supervised.mixed(jax.random.key(5), x, jnp.arange(n), 1.0, 1.0)  # noqa: E731
+    made = jax.vmap(fn, axis_name=parallel.AXIS)(shown[None])
+    found, other, left = (np.asarray(x[0]) for x in made)
+    kinds = set()
+    for i, (image, j, stays) in enumerate(zip(found, other, left, strict=True)):
+        pasted = np.isin(image, (i, j)).all()
+        np.testing.assert_allclose(image.mean(), stays * i + (1 - stays) * j, rtol=1e-3, atol=1e-3)
+        if i != j and 0.05 < stays < 0.95:
+            kinds.add("cutmix" if pasted else "mixup")
+            assert pasted or np.ptp(image) < 1e-4
+    assert kinds == {"cutmix", "mixup"} and sorted(other) == list(range(n))

@@ -13,7 +13,20 @@ import pytest
 
 from lowlabel_jax.objectives import alignment
 from tests import papers
-from tests.linear import B, K, LABELLED, M, SCALE, UNLABELLED, call, flat, given_views, softmax
+from tests.linear import (
+    B,
+    K,
+    LABELLED,
+    M,
+    SCALE,
+    UNLABELLED,
+    call,
+    centred,
+    flat,
+    given_views,
+    images,
+    softmax,
+)
 from tests.tiny import OBJECTIVES
 
 TEACHER = (0.4, 1.1, 0.9, 1.6)
@@ -155,9 +168,10 @@ def test_vat(step):
 @pytest.mark.parametrize("seed", range(3))
 def test_vats_direction_is_that_of_the_hessian(seed):
     """With the default difference, in float32: every image's, and not the noise it began with."""
-    found = call("vat", scale=SCALE, key=seed, devices=2)
+    views = {**given_views(), "weak": images(seed, M, 0.5)}
+    found = call("vat", views, scale=SCALE, key=seed, devices=2)
     noise, away = (found.draws[name][0].reshape(M, K) for name in ("unit", "adversary"))
-    exact = papers.adversarial(flat(given_views())["weak"], SCALE, noise, 1.0)
+    exact = papers.adversarial(flat(views)["weak"], SCALE, noise, 1.0)
     assert ((away * exact).sum(1) > 0.999).all()
     assert ((papers.unit(noise) * exact).sum(1) < 0.99).all()
 
@@ -249,7 +263,7 @@ LEARNT = jnp.array([0, 0, 0, 1, 1, 1, 2, 2, -1, -1, -1, -1])  # more not yet tha
 
 
 @pytest.mark.parametrize("warm_up", [True, False])
-@pytest.mark.parametrize("threshold", [0.8, 0.95])
+@pytest.mark.parametrize("threshold", [0.95, 0.97])
 def test_flexmatch(threshold, warm_up):
     def paper(views, draws, common):
         return papers.flexmatch(views, threshold=threshold, warm_up=warm_up, **common)
@@ -326,8 +340,6 @@ def test_adamatch(interpolate, step):
 
 def test_adamatchs_interpolation():
     """On a network that takes the batch's mean off, the two passes differ."""
-    from tests.linear import centred
-
     views = given_views()
     names = ("labelled", "labelled_strong", "weak", "strong")
     alone = np.concatenate([flat(views)[name] for name in names[:2]]).mean(0)

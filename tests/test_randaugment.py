@@ -1,6 +1,7 @@
 """RandAugment: every operation against Pillow 13, pixel for pixel; the chances of its presets."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +25,7 @@ from lowlabel_jax.augment import (
 from lowlabel_jax.augment.flip_shift import flip_shift
 
 KEY = jax.random.key(0)
-SHAPES = [(8, 8, 1), (9, 14, 3), (32, 32, 3), (37, 61, 3), (61, 37, 1)]
+SHAPES = [(8, 8, 1), (32, 32, 3), (37, 61, 3), (61, 37, 1)]
 PRESETS = {
     "fixmatch_ra": fixmatch_ra.fixmatch_ra,
     "usb_ra": usb_ra.usb_ra,
@@ -128,14 +129,14 @@ def test_autocontrast_equals_pillow_for_every_pair_of_ends():
     )
 
 
-@pytest.mark.parametrize("method", pillow_resize.NAMES)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_rescale_equals_pillow_pixel_for_pixel(shape, method):
-    (h, w, _), number = shape, pillow_resize.NAMES.index(method)
+def test_rescale_equals_pillow_pixel_for_pixel(shape):
+    h, w, _ = shape
     rescale = jax.jit(jax.vmap(pillow_resize.rescale, in_axes=(0, None, None)))
-    for cut in np.float32(np.array([0, 0.5, 200.5, 543.5, 801.5, 1087.5]) / 1088 / 4).tolist():
+    cuts = np.float32(np.array([0, 0.5, 200.5, 543.5, 801.5, 1087.5]) / 1088 / 4).tolist()
+    for (number, method), cut in itertools.product(enumerate(pillow_resize.NAMES), cuts):
         box = (cut * w, cut * h, w * (1 - cut), h * (1 - cut))
-        found = rescale(jnp.asarray(images(shape)), cut, number)
+        found = np.asarray(rescale(jnp.asarray(images(shape)), cut, number))
         for image, got in zip(images(shape), found, strict=True):
             want = pillow(image).crop(box).resize((w, h), getattr(Image.Resampling, method))
             np.testing.assert_array_equal(got, np.asarray(want).reshape(shape))
@@ -286,9 +287,8 @@ def test_what_is_described_is_what_is_done():
     assert len(met) == 13
 
 
-@pytest.mark.parametrize("name", ["fixmatch_ra", "usb_ra"])
-def test_one_by_one_and_all_at_once_give_the_same_images(name):
-    made, n = PRESETS[name](), 98
+def test_one_by_one_and_all_at_once_give_the_same_images():
+    made, n = usb_ra.usb_ra(), 98
     batch = np.repeat(images((9, 14, 3)), 14, 0)
     keys = jax.random.split(KEY, n)
     assert made.branches
@@ -301,12 +301,11 @@ def test_one_by_one_and_all_at_once_give_the_same_images(name):
 def test_weak_augmentation_comes_first():
     """With nothing drawn but identities the rest is flip_shift's."""
     image = jnp.asarray(images((8, 8, 1))[0])
-    for flip, shift in [(True, 0.125), (False, 0.25)]:
-        made = fixmatch_ra.fixmatch_ra(flip=flip, shift=shift, probability=0.0, cutout=0.0)
-        weak = flip_shift(flip=flip, shift=shift)
-        key_weak = jax.random.split(KEY, 3)[0]
-        np.testing.assert_array_equal(jax.jit(made.apply)(KEY, image), weak(key_weak, image))
-        assert made.describe(KEY, image) == weak.describe(key_weak, image)
+    key_weak = jax.random.split(KEY, 3)[0]
+    made = fixmatch_ra.fixmatch_ra(flip=True, shift=0.25, probability=0.0, cutout=0.0)
+    weak = flip_shift(flip=True, shift=0.25)
+    np.testing.assert_array_equal(jax.jit(made.apply)(KEY, image), weak(key_weak, image))
+    assert made.describe(KEY, image) == weak.describe(key_weak, image) != []
 
 
 def test_grey_images_keep_their_shape_and_describe_tells_the_cutout():

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 
+from lowlabel_jax.configuration.check import check
 from lowlabel_jax.core import files
 from lowlabel_jax.core.errors import Busy, Diverged, UserError
 from lowlabel_jax.data import source
@@ -283,6 +284,28 @@ def test_finiteness_of_a_state_looks_at_all_that_is_saved():
     bad = jax.tree.map(lambda x: x.at[...].set(np.nan), state.params["head"])
     assert not is_finite(state.replace(params={**state.params, "head": bad}))
     assert not is_finite(state.replace(ema={**state.ema, "params": {"head": bad}}))
+
+
+def test_the_median_is_over_the_last_checkpoints_scored_each_by_itself(tmp_path):
+    options = ("--config.checkpoint.keep=3", "--config.median_of=3", "--config.checkpoint.every=2")
+    made = config("supervised", "--config.length.steps=10", *options)
+    test = train(made, tmp_path / "run")["test"]
+    alone = {}
+    for steps in (6, 8, 10):
+        run = tmp_path / str(steps)
+        shutil.copytree(tmp_path / "run", run)
+        for late in (s for s in (8, 10) if s > steps):
+            shutil.rmtree(run / "checkpoints" / str(late))
+        alone[str(steps)] = evaluate_run(run, "test")["accuracy"]
+    kept = json.loads((tmp_path / "run" / "eval" / "test.json").read_text())
+    assert kept["median"]["steps"] == alone and len(set(alone.values())) > 1
+    assert test["median"]["accuracy"] == sorted(alone.values())[1]
+    assert kept["accuracy"] == alone["10"], "the last step's own number stays beside it"
+
+
+def test_more_checkpoints_than_are_kept_have_no_median():
+    with pytest.raises(UserError, match="median_of = 3 needs checkpoint.keep"):
+        check(config("supervised", "--config.median_of=3"))
 
 
 def test_a_row_is_the_mean_over_its_own_steps(tmp_path):

@@ -1,0 +1,144 @@
+"""The pages of docs/ say what is there: a page for each method, its options, links, commands."""
+
+import argparse
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from lowlabel_jax import cli
+from lowlabel_jax.configuration import load
+from lowlabel_jax.core import named
+
+ROOT = Path(__file__).parent.parent
+METHODS = sorted(named.parts("objective"))
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+ARXIV = re.compile(r"\b(\d{4}\.\d{5})\b")
+ROW = re.compile(r"^\| `(\w+)` \| `([^`]+)` \|", re.M)  # of a table of options
+OTHERS = {"pseudo_label": "Lee"}  # methods whose own paper has no arXiv id: its author instead
+
+
+def page(name):
+    return (ROOT / "docs" / "methods" / f"{name}.md").read_text(encoding="utf-8")
+
+
+def said_of_itself(name):
+    module = (ROOT / "lowlabel_jax" / "objectives" / f"{name}.py").read_text(encoding="utf-8")
+    return ast.get_docstring(ast.parse(module)) or ""
+
+
+def section(text, title):
+    """The lines of a document below a heading, up to the next one of any depth."""
+    found = re.search(rf"^##+ {re.escape(title)}\n(.*?)(?=^##+ |\Z)", text, re.M | re.S)
+    assert found, f"no heading {title!r}"
+    return found[1]
+
+
+def sub_commands():
+    (commands,) = (
+        action for action in cli.parser()._actions if isinstance(action, argparse._SubParsersAction)
+    )
+    return set(commands.choices)
+
+
+def test_every_method_has_a_page_and_every_page_a_method():
+    assert sorted(path.stem for path in (ROOT / "docs" / "methods").glob("*.md")) == METHODS
+
+
+def test_the_index_lists_every_method_once():
+    index = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \[(\w+)\]\(methods/(\w+)\.md\) \|(.*)$", index, re.M)
+    assert sorted(name for name, _, _ in rows) == METHODS
+    for name, link, rest in rows:
+        assert name == link and set(ARXIV.findall(rest)) <= set(ARXIV.findall(page(name))), name
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_page_names_the_paper_that_its_module_names(name):
+    text, docstring = page(name), said_of_itself(name)
+    source = text.partition("**Source**")[2].partition("**Where it differs here**")[0]
+    if name in OTHERS:
+        assert OTHERS[name] in docstring and OTHERS[name] in source
+    else:
+        assert ARXIV.findall(docstring)[0] in ARXIV.findall(source)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_pages_table_is_the_signature(name):
+    options = named.options("objective", name)
+    wanted = {k: o.default for k, o in options.items() if o.default is not named.REQUIRED}
+    said = ROW.findall(page(name))
+    assert [option for option, _ in said] == list(wanted)
+    assert {option: ast.literal_eval(value) for option, value in said} == wanted
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_page_says_what_its_command_keeps_of_the_config(name):
+    config = load.load(
+        str(ROOT / "configs/digits_fixmatch.py"), [f"--config.objective.name={name}"]
+    )
+    defaults = {k: o.default for k, o in named.options("objective", name).items()}
+    kept = {k: v for k, v in config.objective.items() if k != "name" and v != defaults[k]}
+    text = page(name).partition("**Run it**")[2].partition("**When**")[0]
+    said = re.search(r"from that config it (?:keeps|has)(.*?)(?:\(|, which)", text, re.I | re.S)
+    values = re.findall(r"`(\w+)=([^`]+)`", said[1] if said else "")
+    assert {k: ast.literal_eval(v) for k, v in values} == kept
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_page_has_its_parts_and_a_place_for_numbers(name):
+    text = page(name)
+    for part in ("```math", "**BatchNorm**", "**Where it differs here**", "**When"):
+        assert part in text, part
+    assert f"`lowlabel_jax/objectives/{name}.py`" in text
+    assert (
+        f"--config=configs/digits_fixmatch.py --workdir=runs/{name} --config.objective.name={name}"
+        in text
+    )
+    marked = rf"\n<!-- numbers {name} -->\n.*?<!-- end -->\n\Z"
+    assert re.search(marked, section(text, "Numbers"), re.S)
+
+
+def test_every_augmentation_is_described():
+    text = section((ROOT / "docs" / "augmentation.md").read_text(encoding="utf-8"), "Recipes")
+    assert sorted(re.findall(r"^\| `(\w+)` \|", text, re.M)) == sorted(named.parts("augment"))
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(path):
+    text = path.read_text(encoding="utf-8")
+    for said, number in re.findall(r"\[([^\]]+)\]\(https://arxiv.org/abs/([\d.]+)\)", text):
+        assert said.removeprefix("arXiv:") == number, f"{path.name}: [{said}] links to {number}"
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"\w+:", link):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (path.parent / file).resolve() if file else path
+        assert target.exists(), f"{path.name} links to {link}"
+        if anchor:
+            titles = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.M)
+            there = {re.sub(r"[^\w\- ]", "", t).lower().replace(" ", "-") for t in titles}
+            assert anchor in there, f"{path.name} links to {link}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_commands_name_what_there_is(path):
+    text = path.read_text(encoding="utf-8")
+    for config in re.findall(r"--config=([\w./]+\.py)", text):
+        assert (ROOT / config).is_file(), f"{path.name} names {config}"
+    for command in re.findall(r"(?:^|`)lowlabel ([a-z][a-z-]*)", text, re.M):
+        assert command in sub_commands(), f"{path.name} names lowlabel {command}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_training_commands_would_be_accepted(path):
+    text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+    for line in re.findall(r"^python launch\.py (.*)$", text, re.M):
+        words = line.partition("#")[0].split()
+        (file,) = (word.partition("=")[2] for word in words if word.startswith("--config="))
+        overrides = [word for word in words if word.startswith(load.PREFIX)]
+        config = load.load(str(ROOT / file), overrides)
+        for where, spec in load.parts(config):
+            kind = where.rpartition(".")[2] if "augment" not in where else "augment"
+            assert not list(named.problems(kind, spec, where)), line
