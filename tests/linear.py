@@ -23,7 +23,9 @@ from lowlabel_jax.state import create
 
 K, B, M = 4, 4, 8  # classes, labelled images, unlabelled ones
 LABELLED, UNLABELLED = 6, 12  # sizes of the two sets
-INFO = Info(K, tuple("abcd"), (2, 2, 1), {"labelled": LABELLED, "unlabelled": UNLABELLED}, (3, 1, 1, 1))
+INFO = Info(
+    K, tuple("abcd"), (2, 2, 1), {"labelled": LABELLED, "unlabelled": UNLABELLED}, (3, 1, 1, 1)
+)
 SCALE = (1.3, 0.7, 2.0, 1.0)
 QUICK = {"xla_backend_optimization_level": 0}  # a test's program runs for microseconds
 TX = optax.sgd(0.1)
@@ -106,7 +108,9 @@ def call(
         average = {"scale": full(teacher), "heads": heads or {}}
         state = state.replace(ema={**state.ema, "params": average})
     views = given_views() if views is None else views
-    wanted = set(named.build("objective", {"name": name, **options}, total_steps=9, info=INFO).views)
+    wanted = set(
+        named.build("objective", {"name": name, **options}, total_steps=9, info=INFO).views
+    )
     shown = {n: x for n, x in views.items() if n in wanted}
     rest = {n: views[n] for n in ("label", "labelled_index", "truth", "index")}
     found = program(name, total_steps, tuple(sorted(options.items())))(

@@ -426,11 +426,11 @@ def test_each_change_of_a_photograph_is_made_as_described():
         assert {w.split()[0] for words in said for w in words} == {option}
         changed = np.array([bool(words) for words in said])
         seen = (found != image).any((1, 2, 3))
-        if option == "blur":  # the smallest deviations change less than half a level
-            changed, slight = changed & seen, changed & ~seen
-            assert slight.sum() < 10
+        if option == "blur":  # a small deviation may change less than half a level everywhere
+            changed &= seen
+            assert changed.sum() > 10
         np.testing.assert_array_equal(seen, changed, err_msg=option)
-        assert changed.all() if option == "crop" else abs(changed.mean() - 0.5) < 0.33
+        assert 10 < changed.sum() < (60 if option == "crop" else 50)
     still = many(photo.photo(flip=False), image, 2)
     np.testing.assert_array_equal(still, np.stack([image] * 2))
     with pytest.raises(UserError, match="0.5"):

@@ -48,7 +48,12 @@ def test_naming_another_part_brings_its_own_options():
     assert config.objective.to_dict() == {"name": "mean_teacher", "weight": 50.0, "ramp": 0.4}
     config = load.load(FIXMATCH, ["--config.objective.threshold=0.7"])
     config = load.override(config, {"objective.name": "supervised"})
-    assert config.objective.to_dict() == {"name": "supervised", "strong": False}
+    assert config.objective.name == "supervised" and "threshold" not in config.objective
+    config = load.load(FIXMATCH, ["--config.objective.threshold=0.7"])
+    config = load.override(config, {"objective.name": "flexmatch"})
+    assert config.objective.threshold == 0.95, "what was chosen for another method does not stay"
+    config = load.load(FIXMATCH, ["--config.objective.threshold=0.7"])
+    assert load.override(config, {"objective.name": "fixmatch"}).objective.threshold == 0.7
     config = load.load(FIXMATCH, ["--config.optimizer.name=adam", "--config.optimizer.b1=0.5"])
     assert config.optimizer.b1 == 0.5 and "nesterov" not in config.optimizer
     assert config.optimizer.rate.to_dict() == load.load(FIXMATCH).optimizer.rate.to_dict()

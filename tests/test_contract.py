@@ -3,8 +3,6 @@
 An objective is compiled twice, for one device and for eight: several tests share each program.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,15 +27,19 @@ def world(name, *overrides, devices=1):
     return World(name, "--config.length.steps=20", *overrides, devices=devices, **options)
 
 
-@functools.lru_cache(maxsize=2)
-def one_device(name):
-    """A world, and where STEPS steps lead in it: [state after each], [metrics of each]."""
-    w = world(name)
+@pytest.fixture(scope="module", params=OBJECTIVES)
+def one_device(request):
+    """(name, a world of it, states, metrics): where STEPS steps lead in it, from its start.
+
+    Of the whole module, so that the tests of one objective follow each other.
+    """
+    w = world(request.param)
     states, metrics = [w.start()], []
     for _ in range(STEPS):
-        state, found = w.run(jax.tree.map(jnp.copy, states[-1]), 1)  # a step takes its state's buffers
+        spent = jax.tree.map(jnp.copy, states[-1])  # a step takes the buffers of its state
+        state, found = w.run(spent, 1)
         states, metrics = [*states, state], [*metrics, found]
-    return w, states, metrics
+    return request.param, w, states, metrics
 
 
 @every_objective
@@ -46,9 +48,8 @@ def test_an_objective_is_views_a_loss_and_a_memory(name):
     assert isinstance(made, Objective) and set(made.views) <= {*VIEWS, *COLUMNS}
 
 
-@every_objective
-def test_a_step_moves_every_weight_and_reports_finite_means(name):
-    w, states, metrics = one_device(name)
+def test_a_step_moves_every_weight_and_reports_finite_means(one_device):
+    _, w, states, metrics = one_device
     begun, state, found = leaves(w.start().params), states[2], metrics[1]
     assert all((a != b).any() for a, b in zip(begun, leaves(state.params), strict=True))
     assert {"loss", "loss/labelled", "accuracy/labelled", "rate", "gradient_norm"} <= set(found)
@@ -56,9 +57,8 @@ def test_a_step_moves_every_weight_and_reports_finite_means(name):
     assert int(state.step) == 2 and float(found["loss/labelled"].count) == 8
 
 
-@every_objective
-def test_the_unlabelled_loss_is_at_work_in_these_tests(name):
-    _, _, metrics = one_device(name)
+def test_the_unlabelled_loss_is_at_work_in_these_tests(one_device):
+    name, _, _, metrics = one_device
     last = {key: float(m.total.sum() / m.count) for key, m in metrics[-1].items()}
     if name != "supervised":
         assert last["loss/unlabelled"] > 0 and metrics[-1]["loss/unlabelled"].count == 24
@@ -66,15 +66,13 @@ def test_the_unlabelled_loss_is_at_work_in_these_tests(name):
         assert 0.05 < last["mask_rate"] < 0.95
 
 
-@every_objective
-def test_the_same_config_gives_the_same_bits(name):
-    w, states, metrics = one_device(name)
+def test_the_same_config_gives_the_same_bits(one_device):
+    _, w, states, metrics = one_device
     assert_same(w.run(w.start(), STEPS), (states[-1], metrics[-1]))
 
 
-@every_objective
-def test_no_loss_looks_at_the_true_labels_of_the_unlabelled(name):
-    w, states, _ = one_device(name)
+def test_no_loss_looks_at_the_true_labels_of_the_unlabelled(one_device):
+    name, w, states, _ = one_device
     shown = w.resident
     if "unlabelled" in shown:
         hidden = np.full_like(shown["unlabelled"]["label"], -1)
@@ -85,33 +83,31 @@ def test_no_loss_looks_at_the_true_labels_of_the_unlabelled(name):
         w.resident = shown
 
 
-@every_objective
 @pytest.mark.parametrize("seed", ["split", "order", "init", "augment"])
-def test_every_seed_decides_something(name, seed):
-    w, states, _ = one_device(name)
+def test_every_seed_decides_something(one_device, seed):
+    name, w, states, _ = one_device
     other = world(name, f"--config.seeds.{seed}=1")
     other.phase = w.phase  # the same program
     ends = [leaves(state.params) for state in (states[1], other.run(other.start(), 1)[0])]
     assert any((a != b).any() for a, b in zip(*ends, strict=True))
 
 
-@every_objective
-def test_a_state_from_disk_goes_on_as_the_live_one(name, tmp_path):
+def test_a_state_from_disk_goes_on_as_the_live_one(one_device, tmp_path):
     """In a world made anew: what is not in the state is not remembered."""
-    _, states, _ = one_device(name)
+    name, _, states, _ = one_device
     checkpoint.save(tmp_path, states[1], Progress(1), keep=1)
     again = world(name)
     restored = checkpoint.read(tmp_path, 1, build.new_state(again.config, again.phase))
     assert_same(again.run(restored, STEPS - 1)[0], states[-1])
 
 
-@every_objective
-def test_eight_devices_train_as_one_and_agree(name):
+def test_eight_devices_train_as_one_and_agree(one_device):
     """On all that a step returns: out_axes=None would take one device's value unseen.
 
     Sums over devices round differently, hence not bit by bit.
     """
-    w, (_, states, _) = world(name, devices=8), one_device(name)
+    name, _, states, _ = one_device
+    w = world(name, devices=8)
     every = parallel.Mapped(w.phase.step.fn, 8, sharded_out=True, options=w.phase.step.options)
     state = w.start()
     for step in range(STEPS):
@@ -123,9 +119,9 @@ def test_eight_devices_train_as_one_and_agree(name):
 
 
 @pytest.mark.slow
-@every_objective
-def test_two_devices_train_as_one(name):
-    w, (_, states, _) = world(name, devices=2), one_device(name)
+def test_two_devices_train_as_one(one_device):
+    name, _, states, _ = one_device
+    w = world(name, devices=2)
     assert_alike(states[-1], w.run(w.start(), STEPS)[0])
 
 

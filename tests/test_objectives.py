@@ -1,4 +1,4 @@
-"""What must hold of the methods beyond their formulas: what they become at the ends of their options,
+"""What must hold of methods beyond their formulas: what they are at the ends of their options,
 through which view they teach, what a mask does, whose statistics a forward moves.
 
 On the linear network of tests/linear.py, where all of it is exact; the formulas themselves are
@@ -133,9 +133,10 @@ def test_two_views_disagree_from_the_first_step_on(name):
     found = call(name, scale=1.2, teacher=1.2, step=0, ramp=0.0)
     assert found.metrics["loss/unlabelled"] > 1e-3
     same = {**given_views(), "weak_2": given_views()["weak"]}
-    assert call(name, same, scale=1.2, teacher=1.2, step=0, ramp=0.0).metrics[
-        "loss/unlabelled"
-    ] < 1e-12
+    assert (
+        call(name, same, scale=1.2, teacher=1.2, step=0, ramp=0.0).metrics["loss/unlabelled"]
+        < 1e-12
+    )
 
 
 # --- masks -------------------------------------------------------------------------------------
@@ -190,7 +191,9 @@ def test_what_tsa_leaves_out_is_not_counted(tsa, step):
     assert 0 < moved.sum() < len(moved)
     views = flat(given_views())
     each = softmax(views["labelled"]) - np.eye(K)[views["label"]]
-    np.testing.assert_allclose(found.by_view["labelled"][moved], each[moved] / moved.sum(), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        found.by_view["labelled"][moved], each[moved] / moved.sum(), rtol=1e-4, atol=1e-6
+    )
 
 
 # --- methods that become others ----------------------------------------------------------------
@@ -317,9 +320,7 @@ def test_alignment_sees_all_devices():
 
 def test_fixmatch_with_alignment_guesses_from_aligned_probabilities():
     views, marginal = flat(given_views()), jnp.array([0.7, 0.1, 0.1, 0.1])
-    found = call(
-        "fixmatch", aux=marginal, align=True, align_decay=0.99, threshold=0.6, devices=2
-    )
+    found = call("fixmatch", aux=marginal, align=True, align_decay=0.99, threshold=0.6, devices=2)
     plain = softmax(views["weak"])
     q = np.asarray(aligned(plain.astype(np.float32), marginal, 0.99)[0][0])
     log_probs = np.log(softmax(views["strong"]))

@@ -57,7 +57,11 @@ class World:
         self.devices, self.phase = devices, build.phase(self.config, 0)
         self.phase.step.options |= QUICK
         self.feed = feed.resident_feed(
-            DIGITS, self.split, self.phase.batch_sizes, self.config["seeds"]["order"], self.guesses()
+            DIGITS,
+            self.split,
+            self.phase.batch_sizes,
+            self.config["seeds"]["order"],
+            self.guesses(),
         )
         self.resident = self.feed.resident
 

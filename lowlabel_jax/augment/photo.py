@@ -88,7 +88,7 @@ def photo(
         coloured = draw.jitter < jitter
         said = {
             "flip": flip and draw.flip < 0.5,
-            f"crop {tall}x{wide} at {top}, {left}": crop,
+            f"crop {tall}x{wide} at {top}, {left}": crop and (tall, wide) != image.shape[:2],
             f"brightness {1 + brightness * draw.brightness:.2f}": brightness and coloured,
             f"contrast {1 + contrast * draw.contrast:.2f}": contrast and coloured,
             f"saturation {1 + saturation * draw.saturation:.2f}": saturation and coloured,
