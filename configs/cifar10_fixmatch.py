@@ -18,8 +18,8 @@ from lowlabel_jax.configuration.keys import base
 BUDGETS = ("paper", "short", "laptop")
 METHODS = {
     "fixmatch": {"objective.name": "fixmatch"},
-    "supervised": {"objective.name": "supervised"},
-    "supervised-strong": {"objective.name": "supervised", "objective.strong": True},
+    "supervised": {"objective.name": "supervised", "objective.strong": True},
+    "supervised-weak": {"objective.name": "supervised"},
 }
 
 

@@ -21,6 +21,15 @@ def get_config(which=""):
     return config
 
 
-def sweep(which=""):
-    """Five draws of the labels."""
-    return cifar10_fixmatch.sweep()
+METHODS = {
+    **cifar10_fixmatch.METHODS,
+    "flexmatch": {"objective.name": "flexmatch", "objective.split": True},
+    "freematch": {"objective.name": "freematch", "objective.decay": 0.99, "objective.split": True},
+}
+
+
+def sweep(which="", seeds=range(1, 4)):
+    """Each method on three draws of the labels."""
+    for seed in seeds:
+        for name, changes in METHODS.items():
+            yield {"method": name, **changes, "seed": seed}

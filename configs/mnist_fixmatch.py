@@ -12,9 +12,11 @@ from lowlabel_jax.configuration.argument import choose
 from lowlabel_jax.configuration.keys import base
 
 METHODS = {
+    "supervised": {"objective.name": "supervised", "objective.strong": True},
+    "supervised-weak": {"objective.name": "supervised"},
     "fixmatch": {"objective.name": "fixmatch"},
-    "supervised": {"objective.name": "supervised"},
-    "supervised-strong": {"objective.name": "supervised", "objective.strong": True},
+    "flexmatch": {"objective.name": "flexmatch"},
+    "freematch": {"objective.name": "freematch", "objective.decay": 0.99},
 }
 
 
