@@ -2,8 +2,8 @@
 
 python launch.py --config=configs/digits_methods.py:labels=10 --workdir=runs/m10 --sweep --workers=2
 
-docs/methods.md has the table that came out and what it says. Methods have their papers' settings but
-for what stands below with its reason; nothing was chosen by test images.
+docs/methods.md has the table that came out and what it says. Methods have their papers' settings
+but for what stands below with its reason; nothing was chosen by test images.
 """
 
 import digits_fixmatch

@@ -91,6 +91,7 @@ def call(
     *,
     scale=1.0,
     step=0,
+    began=0,
     total_steps=10,
     aux=(),
     teacher=None,
@@ -103,7 +104,8 @@ def call(
     """What an objective comes to at a step; `scale` and `teacher` are one number or [K]."""
     params = {"scale": full(scale), "heads": heads or {}}
     variables = {"params": params, "batch_stats": {"seen": jnp.zeros(())}}
-    state = create(variables, network, TX, aux, 0).replace(step=jnp.int32(step))
+    state = create(variables, network, TX, aux, 0)
+    state = state.replace(step=jnp.int32(step), began=jnp.int32(began))
     if teacher is not None:
         average = {"scale": full(teacher), "heads": heads or {}}
         state = state.replace(ema={**state.ema, "params": average})
@@ -209,3 +211,10 @@ def softmax(x):
     x = np.asarray(x, np.float64)
     e = np.exp(x - x.max(-1, keepdims=True))
     return e / e.sum(-1, keepdims=True)
+
+
+def turning_head():
+    """The layer that tells quarter turns apart, with numbers of its own."""
+    rng = np.random.default_rng(6)
+    layer = {"kernel": rng.normal(size=(K, 4)), "bias": rng.normal(size=4)}
+    return {"rotation": {"head": {name: jnp.float32(x) for name, x in layer.items()}}}

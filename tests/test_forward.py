@@ -80,7 +80,9 @@ def test_split_parts_the_weak_views_and_keeps_their_statistics_out(split):
         mean = np.concatenate([views[name] for name in names]).mean(0)
         for name in names:
             found = logits[list(views).index(name)]
-            np.testing.assert_allclose(found, (np.asarray(views[name]) - mean).reshape(-1, K), atol=1e-5)
+            np.testing.assert_allclose(
+                found, (np.asarray(views[name]) - mean).reshape(-1, K), atol=1e-5
+            )
     assert stats["seen"] == (6 if split else 10)
 
 

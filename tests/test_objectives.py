@@ -5,6 +5,8 @@ On the linear network of tests/linear.py, where all of it is exact; the formulas
 compared with their papers in tests/test_papers.py, and tests/test_contract.py has what all share.
 """
 
+from unittest import mock
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,9 +15,9 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from lowlabel_jax.core import named, parallel
 from lowlabel_jax.core.errors import UserError
-from lowlabel_jax.objectives import supervised
+from lowlabel_jax.objectives import mixmatch, remixmatch, supervised
 from lowlabel_jax.objectives.alignment import align, even
-from tests.linear import INFO, K, M, call, flat, given_views, images, softmax
+from tests.linear import INFO, K, M, call, flat, given_views, images, softmax, turning_head
 from tests.tiny import World, assert_same
 
 MEMORY = {  # of a store that is worth something, for the methods that have one
@@ -31,7 +33,7 @@ MEMORY = {  # of a store that is worth something, for the methods that have one
 }
 MASKED = {  # the methods that keep or drop each guess, with options that drop some
     "adamatch": {"threshold": 1.0},
-    "defixmatch": {"threshold": 0.8},
+    "defixmatch": {"threshold": 0.7},
     "fixmatch": {"threshold": 0.8},
     "flexmatch": {"threshold": 0.9},
     "freematch": {"lowest": 0.8, "highest": 0.8, "fairness": 0.0, "decay": 0.0},
@@ -153,10 +155,7 @@ def test_what_is_masked_out_contributes_nothing_and_the_rest_no_more_for_it(name
     target = softmax(1.2 * views["weak"])
     goal = softmax(1.2 * views["weak"] / 0.4) if name == "uda" else np.eye(K)[target.argmax(1)]
     each = 1.2 * (softmax(1.2 * views[taught]) - goal) / M
-    scale = 1.0
-    np.testing.assert_allclose(
-        found.by_view[taught][moved], scale * each[moved], rtol=1e-4, atol=1e-6
-    )
+    np.testing.assert_allclose(found.by_view[taught][moved], each[moved], rtol=1e-4, atol=1e-6)
 
 
 def test_the_mask_of_uda_looks_at_the_guess_before_it_is_sharpened():
@@ -176,8 +175,6 @@ def test_uda_on_equal_views_without_sharpening_has_nothing_to_learn():
 
 @pytest.mark.parametrize("name", ["uda", "mixmatch", "remixmatch"])
 def test_temperature_does_something(name):
-    from tests.test_papers import turning_head
-
     heads = turning_head() if name == "remixmatch" else None
     cold, warm = (at_end(name, temperature=t, heads=heads).loss for t in (0.3, 0.9))
     assert abs(cold - warm) > 1e-3
@@ -238,6 +235,23 @@ def test_adamatch_becomes_fixmatch_with_a_labelled_strong_view():
     np.testing.assert_allclose(found.loss, fixmatch.loss + (strong - weak) / 2, rtol=1e-5)
 
 
+@pytest.mark.parametrize("devices", [1, 2])
+def test_adamatchs_threshold_is_of_all_labelled_images(devices):
+    """One device's are unsure and the other's are sure."""
+    views = given_views()
+    factor = jnp.array([0.1, 0.1, 3.0, 3.0])[:, None, None, None]
+    views["labelled"] = views["labelled"] * factor
+    found = call("adamatch", views, step=9, aux=MEMORY["adamatch"], decay=0.5, devices=devices)
+    sure = softmax(flat(views)["labelled"])
+    ratio = (0.5 / K + 0.5 * sure.mean(0)) / (127 / K + softmax(flat(views)["weak"]).mean(0))
+    probs = softmax(flat(views)["weak"]) * ratio
+    kept = (probs / probs.sum(1, keepdims=True)).max(1) >= 0.9 * sure.max(1).mean()
+    assert found.metrics["mask_rate"] == kept.mean() and 0 < kept.sum() < M
+    for half in (slice(0, 2), slice(2, 4)):  # so that the test can tell
+        alone = (probs / probs.sum(1, keepdims=True)).max(1) >= 0.9 * sure.max(1)[half].mean()
+        assert alone.sum() != kept.sum()
+
+
 def test_defixmatch_of_equal_images_is_supervised():
     views = given_views()
     views["weak"] = jnp.concatenate([views["labelled"]] * 2)
@@ -255,10 +269,14 @@ def test_fixmatch_can_climb_to_its_weight(step, share):
     )
 
 
-def test_a_ramp_counts_from_where_its_phase_began():
-    one = call("pi_model", step=2)
-    zero = call("pi_model", step=0)
-    assert one.loss > zero.loss == call("supervised").loss
+RAMPED = ("adamatch", "ict", "mean_teacher", "pi_model", "pseudo_label", "vat")
+
+
+@pytest.mark.parametrize("name", RAMPED)
+def test_a_ramp_counts_from_where_its_phase_began(name):
+    known = {"aux": MEMORY.get(name, ()), "scale": 1.2, "teacher": 0.6}
+    early, late = (call(name, step=n + 2, began=n, **known).loss for n in (0, 5))
+    assert early == late != call(name, step=7, **known).loss
 
 
 # --- whose statistics a forward moves ----------------------------------------------------------
@@ -280,6 +298,15 @@ def test_the_statistics_are_moved_by(name):
 @pytest.mark.parametrize("name", ["fixmatch", "flexmatch", "freematch", "softmatch", "uda"])
 def test_split_keeps_the_weak_views_out_of_the_statistics(name):
     assert at_end(name, split=True).seen == 4 + M
+
+
+@pytest.mark.parametrize(("module", "kept"), [(mixmatch, 0), (remixmatch, -1)])
+def test_of_batches_in_turn_the_papers_moves_the_statistics(module, kept):
+    name = module.__name__.split(".")[-1]
+    heads = turning_head() if name == "remixmatch" else None
+    with mock.patch.object(module, "in_turn", wraps=module.in_turn) as spy:
+        at_end(name, heads=heads, total_steps=11)
+    assert spy.call_args.kwargs["kept"] == kept
 
 
 # --- alignment ---------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from tests.linear import (
     given_views,
     images,
     softmax,
+    turning_head,
 )
 from tests.tiny import OBJECTIVES
 
@@ -204,13 +205,6 @@ def test_mixmatch(step):
 def newest_last(window):
     """A window of ours, the newest row first, as theirs."""
     return np.float64(window)[::-1]
-
-
-def turning_head():
-    """The layer that tells quarter turns apart, with numbers of its own."""
-    rng = np.random.default_rng(6)
-    layer = {"kernel": rng.normal(size=(K, 4)), "bias": rng.normal(size=4)}
-    return {"rotation": {"head": {name: jnp.float32(x) for name, x in layer.items()}}}
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -421,6 +415,8 @@ def test_simmatch(instance_weight):
     options = {"threshold": 0.7, "instance_weight": instance_weight, "size": size}
     with mock.patch.object(alignment, "EPSILON", 0.0):
         found = agree("simmatch", paper, as_papers, aux=aux, heads=heads, **options)
+    alone = call("supervised", scale=SCALE, devices=2)  # no gradient passes through the bank
+    np.testing.assert_allclose(found.by_view["labelled"], alone.by_view["labelled"], atol=1e-6)
     moved = np.abs(found.heads["embedding"]["head"]["kernel"]).max()
     assert (moved > 0) == (instance_weight > 0)
 

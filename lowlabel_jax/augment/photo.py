@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from lowlabel_jax.augment import colour, geometry
-from lowlabel_jax.augment.recipe import Recipe
+from lowlabel_jax.augment.recipe import Recipe, worded
 from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.core.ranges import Fraction, Positive, Probability
 
@@ -86,7 +86,7 @@ def photo(
         draw = drawn(key, image, crop, ratio)
         top, left, tall, wide = (int(side) for side in draw.box)
         coloured = draw.jitter < jitter
-        said = {
+        return worded({
             "flip": flip and draw.flip < 0.5,
             f"crop {tall}x{wide} at {top}, {left}": crop and (tall, wide) != image.shape[:2],
             f"brightness {1 + brightness * draw.brightness:.2f}": brightness and coloured,
@@ -95,8 +95,7 @@ def photo(
             f"hue {hue * draw.hue:.2f}": hue and coloured,
             "grey": draw.grey < grey,
             "blur": blur and draw.blurred < blurred,
-        }
-        return [words for words, made in said.items() if made]
+        })  # fmt: skip
 
     return Recipe(augment, describe)
 

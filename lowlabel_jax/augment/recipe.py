@@ -1,7 +1,7 @@
 """What an augmentation may say of itself beyond being a function of a key and an image."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,11 @@ class Recipe:
 
     def __call__(self, key: jax.Array, image: jax.Array) -> jax.Array:
         return self.apply(key, image)
+
+
+def worded(said: Mapping[str, Any]) -> list[str]:
+    """The words of those changes that are made: {"rotate -12.0": whether it is, …}."""
+    return [words for words, made in said.items() if made]
 
 
 def over(augment: Augment, keys: jax.Array, images: jax.Array, memory: Any = None) -> jax.Array:

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from lowlabel_jax.augment import colour, geometry
-from lowlabel_jax.augment.recipe import Recipe
+from lowlabel_jax.augment.recipe import Recipe, worded
 from lowlabel_jax.core.errors import UserError, nearest
 from lowlabel_jax.core.ranges import Fraction, NonNegative
 
@@ -58,21 +58,9 @@ def standard(
     interpolation: "bilinear" or "nearest". Values are rounded once, at the end, halves to even.
     A strength of 0 costs nothing, and with all of them 0 the image comes back as it is.
     """
-    _check("fill", fill, tuple(geometry.FILLS))
-    _check("interpolation", interpolation, geometry.INTERPOLATIONS)
-    if shear >= 90:
-        raise UserError(f"augment: shear = {shear} must be below 90 degrees.")
+    _check(fill, interpolation, shear)
     moving = any((shift, rotate, shear, zoom))
     idle = not any((flip, moving, brightness, contrast, gamma, noise, cutout))
-
-    def matrix(draw: Draw, h: int, w: int) -> jax.Array:
-        side = jnp.where(draw.flip < 0, -1.0, 1.0) if flip else 1.0
-        return geometry.compose(
-            geometry.zoom(1 + zoom * draw.tall, side * (1 + zoom * draw.wide)),
-            geometry.shear(shear * draw.shear),
-            geometry.rotate(rotate * draw.rotate),
-            geometry.shift(shift * h * draw.down, shift * w * draw.right),
-        )
 
     def augment(key: jax.Array, image: jax.Array) -> jax.Array:
         if idle:
@@ -80,7 +68,9 @@ def standard(
         draw, key_noise, key_hole = drawn(key)
         x = image.astype("float32")
         if moving:  # the flip goes along in the matrix: by itself, before a gather, it costs 7 us
-            x = geometry.warp(x, matrix(draw, *x.shape[:2]), fill, value, interpolation)
+            h, w, _ = x.shape
+            matrix = composed(draw, h, w, flip, zoom, shear, rotate, shift)
+            x = geometry.warp(x, matrix, fill, value, interpolation)
         elif flip:
             x = geometry.flip(x, draw.flip < 0)
         if brightness:
@@ -97,7 +87,7 @@ def standard(
 
     def describe(key: jax.Array, image: jax.Array) -> list[str]:
         (h, w, _), (draw, *_) = image.shape, drawn(key)
-        said = {
+        return worded({
             "flip": flip and draw.flip < 0,
             f"zoom {1 + zoom * draw.tall:.2f} {1 + zoom * draw.wide:.2f}": zoom,
             f"shear {shear * draw.shear:.1f}": shear,
@@ -108,10 +98,22 @@ def standard(
             f"gamma {(1 + gamma) ** draw.gamma:.2f}": gamma,
             "noise": noise,
             "cutout": cutout,
-        }
-        return [words for words, made in said.items() if made]
+        })  # fmt: skip
 
     return Recipe(augment, describe)
+
+
+def composed(
+    draw: "Draw", h: int, w: int, flip: bool, zoom: float, shear: float, rotate: float, shift: float
+) -> jax.Array:
+    """[3, 3] for `geometry.warp`: all that moves the pixels of an image [h, w, c], at once."""
+    side = jnp.where(draw.flip < 0, -1.0, 1.0) if flip else 1.0
+    return geometry.compose(
+        geometry.zoom(1 + zoom * draw.tall, side * (1 + zoom * draw.wide)),
+        geometry.shear(shear * draw.shear),
+        geometry.rotate(rotate * draw.rotate),
+        geometry.shift(shift * h * draw.down, shift * w * draw.right),
+    )
 
 
 class Draw(NamedTuple):
@@ -140,7 +142,16 @@ def drawn(key: jax.Array) -> tuple[Draw, jax.Array, jax.Array]:
     return draw, key_noise, key_hole
 
 
-def _check(option: str, given: str, known: tuple[str, ...]) -> None:
-    if given not in known:
-        there = f"There are: {', '.join(known)}."
-        raise UserError(f"augment: no {option} called {given!r}.{nearest(given, known)} {there}")
+def _check(fill: str, interpolation: str, shear: float) -> None:
+    choices = {
+        "fill": (fill, tuple(geometry.FILLS)),
+        "interpolation": (interpolation, geometry.INTERPOLATIONS),
+    }
+    for option, (given, known) in choices.items():
+        if given not in known:
+            there = f"There are: {', '.join(known)}."
+            raise UserError(
+                f"augment: no {option} called {given!r}.{nearest(given, known)} {there}"
+            )
+    if shear >= 90:
+        raise UserError(f"augment: shear = {shear} must be below 90 degrees.")

@@ -28,11 +28,11 @@ def defixmatch(*, threshold: Probability = 0.95, weight: NonNegative = 1.0) -> O
 
     def loss(params, state, views, key):
         names = ("labelled", "labelled_strong", "weak", "strong")
-        logits, stats = joint(params, state, *(views[name] for name in names), key=key)
-        known = cross_entropy(logits[0], views["label"])
-        taught, probs, kept = term(*logits[2:], views["index"])
-        off, _, _ = term(*logits[:2], None)
-        metrics = labelled_metrics(logits[0], views["label"], known) | {"loss/debias": mean(off)}
+        (one, two, weak, strong), stats = joint(params, state, *map(views.get, names), key=key)
+        known = cross_entropy(one, views["label"])
+        taught, probs, kept = term(weak, strong, views["index"])
+        off, _, _ = term(one, two, None)
+        metrics = labelled_metrics(one, views["label"], known) | {"loss/debias": mean(off)}
         metrics |= pseudo_label_metrics(probs, taught, views["truth"], kept)
         unlabelled = weight * (taught.mean() - off.mean())
         return outcome(known.mean(), unlabelled, stats, state.aux, metrics)

@@ -22,7 +22,7 @@ class Ends(NamedTuple):
     """What the network says of a view."""
 
     logits: jax.Array  # float32 [b, k]
-    features: jax.Array | None  # [b, f], what the last layer sees
+    features: Any  # [b, f], what the last layer sees; None where the network does not say
 
 
 def joint(

@@ -4,8 +4,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from lowlabel_jax.configuration.check import check
 from lowlabel_jax.configuration.keys import Config
 from lowlabel_jax.configuration.resolve import resolve, seeds
