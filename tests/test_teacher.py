@@ -66,6 +66,16 @@ def test_the_guesses_are_made_once(finished, taught, tmp_path):
     np.testing.assert_array_equal(found["unlabelled"]["teacher"], marked)
 
 
+def test_a_run_that_has_begun_no_longer_needs_its_teacher(finished, taught, tmp_path):
+    """The same command again, after the teacher was deleted: complete, or longer."""
+    run, gone = tmp_path / "run", tmp_path / "gone"
+    shutil.copytree(taught, run)
+    made = student(gone)
+    prepare(made, run)
+    with pytest.raises(UserError, match="is not a finished run"):
+        prepare(made, tmp_path / "another")
+
+
 def test_without_a_teacher_there_are_no_columns(tmp_path):
     made = prepare(config("supervised"), tmp_path)
     assert teacher.columns(made.config, tmp_path, made.source, made.split) == {}

@@ -13,15 +13,19 @@ from lowlabel_jax.data.source import Source
 from lowlabel_jax.runs import directory as rundir
 from lowlabel_jax.runs import evaluate, results
 
+KEPT = "teacher.npz"
 Columns = dict[str, dict[str, np.ndarray]]
 
 
-def check(config: Mapping[str, Any], source: Source, split: splits.Split) -> None:
+def check(
+    config: Mapping[str, Any], directory: Path, source: Source, split: splits.Split
+) -> None:
     """Raise UserError where the teacher that a config names cannot teach this run.
 
-    Warns where it was trained with labels that this run does not have.
+    Warns where it was trained with labels that this run does not have. A run that has begun keeps
+    its teacher's guesses and no longer needs the teacher.
     """
-    if not config["teacher"]:
+    if not config["teacher"] or (directory / KEPT).exists():
         return
     teacher = Path(config["teacher"])
     if rundir.status(teacher).get("state") != "finished":
@@ -57,7 +61,7 @@ def columns(
     """
     if not config["teacher"]:
         return {}
-    kept = directory / "teacher.npz"
+    kept = directory / KEPT
     if not kept.exists():
         its_config, state = evaluate.load(Path(config["teacher"]))
         predict = results.predictor(its_config, state.apply_fn)

@@ -33,7 +33,7 @@ def prepare(config: Config, directory: Path) -> Plan:
     kept = evaluate.kept_split(directory) if rundir.holds_run(directory) else None
     split = splits.split_of(data, config.split.to_dict(), seeds(config)["split"], kept)
     plan = Plan(resolve(config, splits.info_of(data, split), data.fingerprint), data, split)
-    teacher.check(plan.config, data, split)
+    teacher.check(plan.config, directory, data, split)
     return plan
 
 
