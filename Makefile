@@ -27,9 +27,10 @@ check: $(VENV)/installed-dev
 golden: $(VENV)/installed-dev
 	$(BIN)/python -m tests.golden
 
-# Times of the training step on this machine.
+# Times of the training step and of augmentation on this machine.
 bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/bench_step.py
+	$(BIN)/python benchmarks/bench_augment.py
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lowlabel_jax needs Python 3.11 or newer; try: make PYTHON=python3.12 quickstart")'
