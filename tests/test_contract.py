@@ -18,13 +18,14 @@ from tests.tiny import AT_WORK, OBJECTIVES, World, assert_same, leaves
 
 every_objective = pytest.mark.parametrize("name", OBJECTIVES)
 STEPS = 3
+MU = {"temporal_ensembling": 60}  # more than an epoch in STEPS: it learns from images seen again
 DROPOUT = ("fixmatch", "mixmatch", "vat")  # one batch, batches in turn, forwards of forwards
 
 
 def world(name, *overrides, devices=1):
     """A world whose unlabelled term is at work, of the golden numbers' length."""
-    options = AT_WORK.get(name, {})
-    return World(name, "--config.length.steps=20", *overrides, devices=devices, **options)
+    options, mu = AT_WORK.get(name, {}), f"--config.batch.mu={MU.get(name, 3)}"
+    return World(name, "--config.length.steps=20", mu, *overrides, devices=devices, **options)
 
 
 @pytest.fixture(scope="module", params=OBJECTIVES)
@@ -58,10 +59,10 @@ def test_a_step_moves_every_weight_and_reports_finite_means(one_device):
 
 
 def test_the_unlabelled_loss_is_at_work_in_these_tests(one_device):
-    name, _, _, metrics = one_device
+    name, w, _, metrics = one_device
     last = {key: float(m.total.sum() / m.count) for key, m in metrics[-1].items()}
     if name != "supervised":
-        seen = 24 * (2 if name == "mixmatch" else 1)  # it learns from both views
+        seen = w.phase.batch_sizes["unlabelled"] * (2 if name == "mixmatch" else 1)  # both views
         assert last["loss/unlabelled"] > 0 and metrics[-1]["loss/unlabelled"].count == seen
     if "mask_rate" in last:
         assert 0.05 < last["mask_rate"] < 0.95
