@@ -154,10 +154,10 @@ def test_one_label_with_two_configs_is_two_methods_named_by_what_differs(tmp_pat
 def test_names_stay_clear_where_two_keys_end_alike_or_a_part_is_replaced(tmp_path):
     for i, (x, y) in enumerate([(1, 2), (3, 4)]):
         optimizer = {"name": "adam" if i else "sgd"}
-        run(tmp_path / f"{i}", model={"width": x}, teacher={"width": y}, optimizer=optimizer)
+        run(tmp_path / f"{i}", model={"width": x}, second={"width": y}, optimizer=optimizer)
     assert list(c.compare([tmp_path])["methods"]) == [
-        'fixmatch model.width=1 optimizer="sgd" teacher.width=2',
-        'fixmatch model.width=3 optimizer="adam" teacher.width=4',
+        'fixmatch model.width=1 optimizer="sgd" second.width=2',
+        'fixmatch model.width=3 optimizer="adam" second.width=4',
     ]
 
 
