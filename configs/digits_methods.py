@@ -31,12 +31,23 @@ METHODS = {
     "defixmatch": {},
     "simmatch": {},
 }
-BEST = ("supervised", "fixmatch", "flexmatch", "freematch", "softmatch", "adamatch")  # six seeds
+BEST = (
+    "supervised",
+    "supervised-weak",
+    "fixmatch",
+    "flexmatch",
+    "freematch",
+    "softmatch",
+    "adamatch",
+)  # six seeds
+
+
+CHOICES = {"labels": (10, 20, 40), "methods": ("all", "best")}
 
 
 def get_config(which=""):
-    """labels=10|20|40: digits_fixmatch, with half the steps for more labels than ten."""
-    labels = choose(which, labels=(10, 20, 40))["labels"]
+    """labels=10|20|40, methods=all|best: digits_fixmatch, half its steps for more labels than ten."""
+    labels = choose(which, **CHOICES)["labels"]
     config = digits_fixmatch.get_config()
     config.objective = {"name": "supervised"}  # each method begins with its own defaults
     config.split.labelled = {"total": labels}
@@ -48,14 +59,13 @@ def get_config(which=""):
 
 def sweep(which="", seeds=range(3), more=range(3, 6)):
     """Each method on three seeds, the best on three more at ten labels; students after teachers."""
-    few = choose(which, labels=(10, 20, 40))["labels"] == 10
-    for seed in seeds:
-        for name, changes in METHODS.items():
-            yield {"method": name, "objective.name": name, **changes, "seed": seed}
-    for seed in more if few else ():
-        for name in BEST:
-            yield {"method": name, "objective.name": name, **METHODS[name], "seed": seed}
-    for seed in seeds:
+    chosen = choose(which, **CHOICES)
+    names = METHODS if chosen["methods"] == "all" else BEST
+    rows = [(name, seed) for seed in seeds for name in names]
+    rows += [(name, seed) for seed in more for name in BEST if chosen["labels"] == 10]
+    for name, seed in rows:
+        yield {"method": name, "objective.name": name, **METHODS[name], "seed": seed}
+    for seed in seeds if names is METHODS else ():
         teacher = f"{{sweep}}/supervised-seed{seed}"
         yield {
             "method": "noisy_student",
