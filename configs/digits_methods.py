@@ -46,7 +46,7 @@ CHOICES = {"labels": (10, 20, 40), "methods": ("all", "best")}
 
 
 def get_config(which=""):
-    """labels=10|20|40, methods=all|best: digits_fixmatch, half its steps for more labels than ten."""
+    """labels=10|20|40, methods=all|best: half of the steps of digits_fixmatch above ten labels."""
     labels = choose(which, **CHOICES)["labels"]
     config = digits_fixmatch.get_config()
     config.objective = {"name": "supervised"}  # each method begins with its own defaults
