@@ -10,6 +10,8 @@ import pytest
 from lowlabel_jax import cli
 from lowlabel_jax.configuration import load
 from lowlabel_jax.core import named
+from tests import test_compare
+from tools import results
 
 ROOT = Path(__file__).parent.parent
 METHODS = sorted(named.parts("objective"))
@@ -143,3 +145,32 @@ def test_training_commands_would_be_accepted(path):
         for where, spec in load.parts(config):
             kind = where.rpartition(".")[2] if "augment" not in where else "augment"
             assert not list(named.problems(kind, spec, where)), line
+
+
+def test_the_tables_are_those_of_the_results_that_are_kept():
+    """`python tools/results.py fill` would change nothing: no number is typed by hand."""
+    filled = results.filled()
+    assert len(filled) == len(METHODS) + 1 and results.results()
+    for path, text in filled.items():
+        assert path.read_text(encoding="utf-8") == text, path
+
+
+def test_a_result_says_how_it_came_about(tmp_path, monkeypatch):
+    """From fabricated runs to the cell of a table."""
+    for method, values in {
+        "supervised": [0.5, 0.6],
+        "supervised-weak": [0.55, 0.7],
+        "fixmatch": [0.9, 0.8],
+    }.items():
+        for seed, value in enumerate(values):
+            test_compare.run(tmp_path / "runs" / f"{method}{seed}", value, seed, method=method)
+    monkeypatch.setattr(results, "DOCS", tmp_path)
+    (tmp_path / "page.md").write_text("<!-- numbers fixmatch -->\nold\n<!-- end -->\n")
+    results.keep(tmp_path / "runs", "digits10", "Digits", "the command")
+    results.fill()
+    (kept,) = results.results().values()
+    assert kept["baseline"] == "supervised-weak" and kept["command"] == "the command"
+    assert kept["methods"]["fixmatch"]["against"]["difference"] == pytest.approx(0.225)
+    text = (tmp_path / "page.md").read_text()
+    assert "| Digits | fixmatch | .850 ± .071 | 2 | +.225 [" in text and "old" not in text
+    assert "**.850** ± .071 (2)" in results.everything(results.results())
