@@ -49,7 +49,14 @@ def noise(config, folder):
     return tuple(f"--config.{override}" for override in found)
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+LIKE_CIFAR10 = ("cifar100_fixmatch", "stl10_fixmatch", "svhn_fixmatch")  # and as dear to compile
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, marks=[pytest.mark.slow] * (p.stem in LIKE_CIFAR10)) for p in CONFIGS],
+    ids=lambda p: p.stem,
+)
 def test_a_config_says_what_it_is_and_runs(path, tmp_path):
     config = load.load(str(path))
     check.check(config)

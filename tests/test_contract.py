@@ -28,7 +28,15 @@ def world(name, *overrides, devices=1):
     return World(name, "--config.length.steps=20", mu, *overrides, devices=devices, **options)
 
 
-@pytest.fixture(scope="module", params=OBJECTIVES)
+DEAR = ("remixmatch",)  # six forwards to compile, as MixMatch's four: by default that one alone
+
+
+def by_cost(names, dear):
+    """The names as parameters, the dear ones slow."""
+    return [pytest.param(n, marks=pytest.mark.slow) if n in dear else n for n in names]
+
+
+@pytest.fixture(scope="module", params=by_cost(OBJECTIVES, DEAR))
 def one_device(request):
     """(name, a world of it, states, metrics): where STEPS steps lead in it, from its start.
 
@@ -133,9 +141,7 @@ def assert_alike(one, other):
         assert_same(getattr(one, part), getattr(other, part), atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "name", [n if n in DROPOUT else pytest.param(n, marks=pytest.mark.slow) for n in OBJECTIVES]
-)
+@pytest.mark.parametrize("name", by_cost(OBJECTIVES, set(OBJECTIVES) - set(DROPOUT)))
 def test_dropout_is_allowed_and_the_same_on_two_devices(name):
     options = ("--config.model.dropout=0.5", "--config.model.hidden=8")
     one, two = (world(name, *options, devices=devices) for devices in (1, 2))
