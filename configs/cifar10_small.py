@@ -4,8 +4,9 @@ python tools/make_npz.py cifar10 FOLDER cifar10_small.npz --small
 python launch.py --config=configs/cifar10_small.py:labels=250 --workdir=runs/small \\
     --config.source.path=cifar10_small.npz
 
-About 7 minutes on two cores of their own: 0.42 to 0.46 s of one core a step, by CPU time.
-The recipe is `laptop` of cifar10_fixmatch.py. It was not run to its end here.
+0.42 s of one core a step by CPU time, 10 to 11 core-minutes in all. Test accuracy (EMA, 2,000
+images) on one draw of the labels, seed 1: 250 labels .469 (supervised on strong views .460, on weak
+ones .404), 5,000 labels .654 (.599, .659): docs/methods.md. The recipe is `laptop` of cifar10_fixmatch.py.
 """
 
 import cifar10_fixmatch
