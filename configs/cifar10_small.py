@@ -6,7 +6,8 @@ python launch.py --config=configs/cifar10_small.py:labels=250 --workdir=runs/sma
 
 0.42 s of one core a step by CPU time, 10 to 11 core-minutes in all. Test accuracy (EMA, 2,000
 images) on one draw of the labels, seed 1: 250 labels .469 (supervised on strong views .460, on weak
-ones .404), 5,000 labels .654 (.599, .659): docs/methods.md. The recipe is `laptop` of cifar10_fixmatch.py.
+ones .404), 5,000 labels .654 (.599, .659): docs/methods.md has the table. The recipe is `laptop` of
+cifar10_fixmatch.py.
 """
 
 import cifar10_fixmatch
