@@ -1,21 +1,24 @@
 """The console script `lowlabel`: everything about configs and finished runs."""
 
 import argparse
+import contextlib
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from lowlabel_jax import __version__
-from lowlabel_jax.core import log
+from lowlabel_jax.core import files, log
 from lowlabel_jax.core.errors import UserError, guarded
 
 EXAMPLES = """\
 examples:
   lowlabel configs                      the configs there are
   lowlabel configs digits_fixmatch      one config, with the reason for each setting
-  lowlabel data-check digits_fixmatch   what is in the data; --preview 12 draws what training sees
+  lowlabel data-check photos            what is in a folder of images and what is wrong with it
+  lowlabel data-check digits_fixmatch --html --preview 12       a config's data and what it sees
   lowlabel evaluate runs/d1             score a finished run's checkpoint again
+  lowlabel predict runs/d1 photos/*.jpg label images with it; --format csv --out labels.csv
   lowlabel compare runs/cmp             methods over seeds: means, intervals, exact p
   lowlabel runs runs                    what ran, how it ended
 
@@ -27,7 +30,10 @@ exit codes: 0 ok, 1 a bug, 2 a mistake in the command or the data, 3 directory b
 
 def main() -> int:
     """The entry point of `lowlabel` and of `python -m lowlabel_jax`."""
-    options = parser().parse_args()
+    options, others = parser().parse_known_args()
+    if others and getattr(options, "run", None) is not data_check:
+        parser().error(f"unrecognized arguments: {' '.join(others)}")
+    options.overrides = others
     if not hasattr(options, "run"):
         parser().print_help()
         return 0
@@ -58,6 +64,12 @@ def parser() -> argparse.ArgumentParser:
     add("run_directory", metavar="RUN", type=Path)
     add("--split", default="test", help="test (the default), validation or labelled")
     add("--json", action="store_true", help="the numbers as JSON on stdout")
+    add = command(predict).add_argument
+    add("run_directory", metavar="RUN", type=Path)
+    add("images", metavar="IMAGE|DIR|GLOB|-", nargs="+", help="what to label; -: a list on stdin")
+    add("--topk", type=int, default=3, metavar="K", help="classes shown for each image (3)")
+    add("--format", choices=("table", "csv", "json", "jsonl"), default="table")
+    add("--out", type=Path, metavar="FILE", help="write there instead of printing")
     add = command(compare).add_argument
     add("paths", metavar="RUN|DIR", type=Path, nargs="+")
     add("--out", type=Path, help="where the tables and the picture go (the first DIR)")
@@ -70,9 +82,15 @@ def parser() -> argparse.ArgumentParser:
     add = command(summary).add_argument
     add("config", metavar="CONFIG", help="a config file, or the name of one in configs/")
     add = command(data_check).add_argument
-    add("data", metavar="DATA", help="a config (name or file), or a source: digits, arrays:path=F")
+    add(
+        "data",
+        metavar="DATA",
+        help="a folder of images, a table (labels.csv), an .npz file, a config (name or file) or "
+        "a source; options follow as arrays:path=F,test=9; --config.section.key=VALUE overrides",
+    )
+    add("--html", action="store_true", help="write report.html, report.json and pictures")
     add("--preview", metavar="N", type=int, help="draw N training images and their views as a PNG")
-    add("--out", metavar="DIR", type=Path, help="where the picture goes (data-check/NAME)")
+    add("--out", metavar="DIR", type=Path, help="where to write, and to write (data-check/NAME)")
     add("--json", action="store_true", help="what was found as JSON on stdout")
     command(doctor)
     return top
@@ -88,6 +106,26 @@ def evaluate(options: argparse.Namespace) -> int:
     numbers = run_evaluate.evaluate(options.run_directory, options.split)
     log.say(json.dumps(numbers, indent=2) if options.json else run_evaluate.page(numbers))
     return 0
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Label images with a finished run: the likeliest classes of each file; 2 if one is broken."""
+    from lowlabel_jax import start
+
+    start.jax_ready()
+    from lowlabel_jax.runs import predict as run_predict
+
+    rows = list(run_predict.predict(options.run_directory, options.images, options.topk))
+    text = "\n".join(run_predict.written(rows, options.format))
+    if options.out:
+        files.write_text(options.out, text + "\n")
+    else:
+        log.say(text)
+    bad = sum(row["error"] is not None for row in rows)
+    if bad or options.out:
+        where = f"; written: {options.out}" if options.out else ""
+        print(f"{len(rows)} images, {bad} of them could not be read{where}", file=sys.stderr)
+    return 2 if bad else 0
 
 
 def compare(options: argparse.Namespace) -> int:
@@ -134,25 +172,30 @@ def summary(options: argparse.Namespace) -> int:
 
 
 def data_check(options: argparse.Namespace) -> int:
-    """Look at data before training: counts, values, duplicates, leaks, a picture; 2 for leaks."""
+    """Look at data before training: counts, broken files, copies, leaks; 2 if anything is wrong."""
     from lowlabel_jax.runs import data_check as check
+    from lowlabel_jax.runs import data_given, data_html, data_page
 
-    if options.preview is not None and options.preview < 1:
-        raise UserError(
-            f"--preview {options.preview} draws no image.", "--preview 12 draws twelve."
-        )
-    data = check.opened(options.data)
-    found = check.report(data)
-    log.say(json.dumps(found, indent=2) if options.json else check.page(data, found))
-    if options.preview is not None:
+    count, writes = options.preview, bool(options.html or options.out)
+    if count is not None and count < 1:
+        raise UserError(f"--preview {count} draws no image.", "--preview 12 draws twelve.")
+    with contextlib.redirect_stdout(sys.stderr if options.json else sys.stdout):
+        given = (options.data, options.overrides, options.out, writes or bool(count))
+        data = data_given.opened_data(*given)
+        found = check.found_in(data)
+    page = data_page.page(data, found.report)
+    log.say(json.dumps(found.report, indent=2) if options.json else page)
+    written = []
+    if count and data.source:
         from lowlabel_jax import start
 
         start.jax_ready()
         from lowlabel_jax.runs import preview
 
-        written = preview.preview(data, options.preview, options.out)
-        print(f"written: {written}", file=sys.stderr if options.json else sys.stdout)
-    return 2 if check.is_wrong(found) else 0
+        written = [preview.preview(data, data.source, count)]
+    written += data_html.write(data, found, written) if writes else []
+    print("\n" + data_page.where(data, written), file=sys.stderr if options.json else sys.stdout)
+    return 2 if check.is_wrong(found.report) else 0
 
 
 def doctor(options: argparse.Namespace) -> int:

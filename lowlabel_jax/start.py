@@ -3,13 +3,11 @@
 import os
 from pathlib import Path
 
+from lowlabel_jax.core import files
+
 
 def jax_ready() -> None:
-    """Set what must be set before JAX is imported, import it, keep compiled programs.
-
-    Compiled programs lie in LOWLABEL_CACHE, else in the user's own cache directory: they are code,
-    so the directory must be nobody else's to write.
-    """
+    """Set what must be set before JAX is imported, import it, keep compiled programs."""
     if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
         # Several forced host devices on few cores deadlock (jax 0.10) when the host runs ahead,
         # unless XLA's thread pool, which it sizes by NPROC, is larger than the number of cores.
@@ -23,5 +21,4 @@ def jax_ready() -> None:
 
 def cache_directory() -> Path:
     """Where compiled programs are kept between runs."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("LOWLABEL_CACHE") or Path(home) / "lowlabel_jax" / "xla")
+    return files.cache_directory() / "xla"

@@ -49,7 +49,29 @@ def test_two_classes_are_ranked_as_scikit_learn_ranks_them():
     assert found["auroc"] == pytest.approx(metrics.roc_auc_score(label, p[:, 1]), rel=1e-12)
     wanted = metrics.average_precision_score(label, p[:, 1])
     assert found["average_precision"] == pytest.approx(wanted, rel=1e-12)
-    assert "auroc" not in scored(*guesses(20, 3))
+    assert (found["positive"], found["ranked_classes"]) == ("class 1", 1)
+
+
+@pytest.mark.parametrize("k", [3, 8])
+def test_more_classes_are_ranked_each_against_the_rest(k):
+    p, label = guesses(300, k)
+    found = scored(p, label)
+    auroc = metrics.roc_auc_score(label, p, multi_class="ovr", average="macro")
+    assert found["auroc"] == pytest.approx(auroc, rel=1e-12)
+    wanted = metrics.average_precision_score(np.eye(k)[label], p, average="macro")
+    assert found["average_precision"] == pytest.approx(wanted, rel=1e-12)
+    assert found["ranked_classes"] == k and "positive" not in found
+
+
+def test_a_class_without_examples_is_left_out_of_the_ranking():
+    p, label = guesses(300, 5)
+    label[label == 3] = 2
+    found, there = scored(p, label), [0, 1, 2, 4]
+    auroc = np.mean([metrics.roc_auc_score(label == c, p[:, c]) for c in there])
+    assert found["auroc"] == pytest.approx(auroc, rel=1e-12)
+    wanted = [metrics.average_precision_score(label == c, p[:, c]) for c in there]
+    assert found["average_precision"] == pytest.approx(np.mean(wanted), rel=1e-12)
+    assert found["ranked_classes"] == 4
 
 
 def test_top_5_is_reported_beyond_five_classes_only():
@@ -113,6 +135,7 @@ def test_ranking_is_none_where_a_class_is_missing():
     assert scored(p, np.array([0, 0]))["auroc"] is None
     assert scored(p, np.array([0, 0]))["average_precision"] is None
     assert scored(p, np.array([1, 1]))["auroc"] is None
+    assert scored(np.full((2, 3), 1 / 3), np.array([2, 2]))["auroc"] is None
 
 
 def test_a_sure_and_wrong_guess_costs_a_bounded_amount():

@@ -3,18 +3,21 @@
 import gzip
 import io
 import os
+import pickle
 import struct
 import sys
+import tracemalloc
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lowlabel_jax.core.errors import UserError
+from lowlabel_jax.data import limits
 from lowlabel_jax.data.arrays import arrays
 from lowlabel_jax.data.mnist_idx import mnist_idx
 from lowlabel_jax.data.source import open_source
-from lowlabel_jax.data.tfds import tfds
 from tools import make_npz
 
 ROOT = Path(__file__).parent.parent
@@ -110,14 +113,148 @@ def test_a_file_of_arrays_that_is_not_there_or_something_else_is_named(tmp_path)
             arrays(path=str(tmp_path / "b.npz"))
 
 
+def peak(work):
+    """The most memory in bytes that a call takes at a time, numpy's included."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def refused(path, message, source=arrays, **options):
+    """It is refused with this message, and before a megabyte has been taken."""
+
+    def work():
+        with pytest.raises(UserError, match=message):
+            source(path=str(path), **options)
+
+    assert peak(work) < 2**20
+
+
+def declaring(path, shape, content, compression=zipfile.ZIP_STORED, **changed):
+    """An .npz whose x_train says this shape, whatever it holds; more members by `changed`."""
+    made = {f"{key}.npy": npy(value) for key, value in sets().items()}
+    header = io.BytesIO()
+    said = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, said)
+    made["x_train.npy"] = header.getvalue() + content
+    with zipfile.ZipFile(path, "w", compression) as file:
+        for name, value in {**made, **changed}.items():
+            file.writestr(name, value)
+    return path
+
+
+def npy(value):
+    content = io.BytesIO()
+    np.save(content, value)
+    return content.getvalue()
+
+
+def test_arrays_that_would_take_too_much_memory_are_refused_by_their_sizes(tmp_path, monkeypatch):
+    large = np.zeros((64, 512, 1024), np.uint8)  # 32 MiB, packed to 32 KiB
+    np.savez_compressed(tmp_path / "a.npz", **{**sets(shape=(512, 1024)), "x_train": large})
+    path, size = str(tmp_path / "a.npz"), (64 + 4) * 512 * 1024
+    refused(path, "a.npz declares 0.0 GiB of arrays, more than 0.01 GiB", most_gib=0.01)
+    monkeypatch.setattr(limits, "memory", lambda: 2 * size)  # half of it: without the labels
+    refused(path, "more than 0.0 GiB, half of the memory")
+    monkeypatch.setattr(limits, "memory", lambda: 2 * (size + 2000))
+    with pytest.raises(UserError, match="64 images in x_train, 9 labels"):  # it was read
+        arrays(path=path)
+    assert 2**28 < limits.os.sysconf("SC_PAGE_SIZE") * limits.os.sysconf("SC_PHYS_PAGES") < 2**50
+
+
+@pytest.mark.parametrize(
+    "shape, message",
+    [
+        ((9, 5, 6, 3), "x_train declares 810 bytes but has 809"),
+        ((8, 5, 6, 3), "x_train declares 720 bytes but has 809"),
+        ((2**20, 2**20, 2**20), f"x_train declares {2**60} bytes but has 809"),
+        ((-9, -5, 6, 3), "x_train declares 810 bytes but has 809"),
+    ],
+)
+def test_a_header_that_lies_is_refused_before_anything_is_allocated(tmp_path, shape, message):
+    refused(declaring(tmp_path / "a.npz", shape, bytes(809)), message, most_gib=2.0**40)
+
+
+def test_a_directory_that_lies_with_the_header_is_refused_as_well(tmp_path):
+    shape, n = (2**24, 5, 6), 2**24 * 30
+    path = declaring(tmp_path / "a.npz", shape, b"x" * 9)
+    content = bytearray(path.read_bytes())
+    entry = content.index(b"PK\x01\x02")
+    while b"x_train" not in content[entry : entry + 60]:
+        entry = content.index(b"PK\x01\x02", entry + 1)
+    (length,) = struct.unpack_from("<I", content, entry + 24)
+    struct.pack_into("<I", content, entry + 24, length - 9 + n)  # what it takes once unpacked
+    path.write_bytes(content)
+    refused(
+        path,
+        f"declares {n + 360 + 72 + 32} bytes, which a file of .* cannot hold",
+        most_gib=2.0**40,
+    )
+
+
+def test_a_header_that_is_a_bomb_itself_is_refused(tmp_path):
+    header = b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**26) + b" " * 2**26
+    path = tmp_path / "a.npz"
+    files = {f"{key}.npy": npy(value) for key, value in sets().items()} | {"y_test.npy": header}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, value in files.items():
+            file.writestr(name, value)
+    refused(path, r"version \(2, 0\) of the .npy format")
+
+
+def test_arrays_packed_otherwise_than_by_numpy_are_refused(tmp_path):
+    path = declaring(tmp_path / "a.npz", (9, 5, 6, 3), bytes(810), zipfile.ZIP_LZMA)
+    refused(path, "x_train is packed in another way")
+
+
+class Payload:
+    """Runs code when it is unpickled."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return (os.mkdir, (str(self.marker),))
+
+
+@pytest.mark.parametrize("key", ["x_train", "class_names"])
+def test_code_in_arrays_of_objects_is_not_run(tmp_path, key):
+    marker = tmp_path / "marker"
+    held = np.empty(3, object)
+    held[:] = [Payload(marker)] * 3
+    path = saved(tmp_path, **{key: held})
+    refused(path, f"{key} holds Python objects")
+    parts = np.empty(3, [("n", "i4"), ("o", object)])
+    parts["o"] = [Payload(marker)] * 3
+    refused(saved(tmp_path, **{key: parts}), f"{key} holds Python objects")
+    (tmp_path / "b.npz").write_bytes(pickle.dumps(Payload(marker)))
+    refused(tmp_path / "b.npz", "not an .npz file")
+    assert not marker.exists()
+    pickle.loads(pickle.dumps(Payload(marker)))  # it would have
+    assert marker.exists()
+
+
+def test_names_that_lead_out_of_the_file_write_nothing(tmp_path):
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    names = ("../x_train.npy", f"{tmp_path}/abs.npy", "a\\..\\b.npy", "../../y_train.npy")
+    path = declaring(inner / "a.npz", (9, 5, 6, 3), bytes(810), **dict.fromkeys(names, b"x"))
+    source = arrays(path=str(path))
+    assert not source.read("train", np.arange(9)).any()
+    assert sorted(tmp_path.rglob("*")) == [inner, path]
+
+
 def idx(array):
     """An array in idx form: 0, 0, 8 (bytes), number of axes, their lengths, the bytes."""
     return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
 
 
-def mnist_folder(folder, **changed):
+def mnist_folder(folder, shape=(7, 6), **changed):
     """A folder with the four files of a small set: two of them packed."""
-    made = {key: x.astype(np.uint8) for key, x in sets(shape=(7, 6)).items()}
+    made = {key: x.astype(np.uint8) for key, x in sets(shape=shape).items()}
     files = {
         "train-images-idx3-ubyte": idx(made["x_train"]),
         "train-labels-idx1-ubyte.gz": gzip.compress(idx(made["y_train"])),
@@ -151,15 +288,41 @@ LABELS = sets()["y_train"].astype(np.uint8)
         (dict(train_images=idx(LABELS)), "train-images-idx3-ubyte begins with 2049, not .* 2051"),
         (dict(train_images=b"\0\0"), "train-images-idx3-ubyte begins with -1"),
         (dict(train_images=idx(LABELS[:, None, None])[:-1]), "says 9 x 1 x 1 bytes but has 8"),
-        (dict(train_images=struct.pack(">II", 2051, 9)), "says 9 bytes but has 0"),
-        (dict(train_labels=b"\x1f\x8b broken"), "train-labels-idx1-ubyte.gz cannot be unpacked"),
-        (dict(train_labels=gzip.compress(idx(LABELS))[:-9]), "cannot be unpacked"),
+        (
+            dict(train_images=struct.pack(">II", 2051, 9)),
+            "says 9 bytes, which a file of 8 cannot hold",
+        ),
+        (dict(train_images=idx(LABELS[:, None, None]) + b"x"), "says 9 x 1 x 1 bytes but has more"),
+        (dict(train_labels=b"\x1f\x8b broken"), "train-labels-idx1-ubyte.gz cannot be read"),
+        (dict(train_labels=gzip.compress(idx(LABELS))[:-9]), "cannot be read"),
+        (dict(train_labels=gzip.compress(idx(LABELS) + b"x")), "says 9 bytes but has more"),
         (dict(train_labels=gzip.compress(idx(LABELS[:8]))), "9 train images and 8 labels"),
     ],
 )
 def test_an_idx_file_that_is_not_right_is_named(tmp_path, changed, message):
     with pytest.raises(UserError, match=message):
         mnist_idx(path=mnist_folder(tmp_path, **changed))
+
+
+def test_an_idx_file_that_never_ends_is_read_as_far_as_it_says(tmp_path):
+    endless = gzip.compress(idx(LABELS) + bytes(2**26))  # 64 MiB of zeros in 64 KiB
+    refused(mnist_folder(tmp_path, train_labels=endless), "but has more", mnist_idx)
+
+
+@pytest.mark.parametrize("name", ["train_images", "t10k_images"])  # packed is the second
+def test_an_idx_header_that_says_too_much_is_refused_before_anything_is_allocated(tmp_path, name):
+    header = struct.pack(">IIII", 2051, 9, 2**14, 2**14)
+    content = header if name == "train_images" else gzip.compress(header)
+    path = mnist_folder(tmp_path, **{name: content})
+    refused(path, f"9 x 16384 x 16384 bytes, which a file of {len(content)} cannot", mnist_idx)
+
+
+def test_idx_files_that_would_take_too_much_memory_are_refused(tmp_path):
+    path = mnist_folder(tmp_path)
+    refused(
+        path, "train-images-idx3-ubyte declares .* more than 1e-07 GiB", mnist_idx, most_gib=1e-7
+    )
+    assert mnist_idx(path=path, most_gib=1e-6).image_shape == (7, 6, 1)
 
 
 def test_mnist_itself_is_read():
@@ -172,93 +335,6 @@ def test_mnist_itself_is_read():
     images = source.read("train", np.arange(60_000))
     assert abs(images.mean() / 255 - 0.1307) < 5e-5  # the published mean
     assert source.image_shape == (28, 28, 1) and len(source.labels["test"]) == 10_000
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    """A folder with "tiny_shapes", made by a builder of TFDS without TensorFlow."""
-    import tensorflow_datasets as library
-    from etils import epath
-    from PIL import Image
-
-    folder = tmp_path_factory.mktemp("tfds")
-
-    def png(pixels):
-        content = io.BytesIO()
-        Image.fromarray(pixels).save(content, "PNG")
-        return io.BytesIO(content.getvalue())
-
-    class TinyShapes(library.core.GeneratorBasedBuilder):
-        """Noise of 5x6 pixels in three classes; the split "odd" has one image of another size."""
-
-        pkg_dir_path, name = epath.Path(folder), "tiny_shapes"  # else it looks beside this file
-        VERSION = library.core.Version("1.0.0")
-
-        def _info(self):
-            features = {
-                "image": library.features.Image(shape=(None, None, 3), encoding_format="png"),
-                "label": library.features.ClassLabel(names=["ant", "bee", "cat"]),
-                "word": library.features.Text(),
-            }
-            return self.dataset_info_from_configs(features=library.features.FeaturesDict(features))
-
-        def _split_generators(self, dl_manager):
-            return {name: self._generate_examples(name) for name in ("train", "test", "odd", "no")}
-
-        def _generate_examples(self, split):
-            made = sets()
-            part = "test" if split == "test" else "train"
-            for i, pixels in enumerate(made[f"x_{part}"]):
-                pixels = pixels[:4] if split == "odd" and i == 2 else pixels
-                label = -1 if split == "no" else int(made[f"y_{part}"][i])
-                yield i, {"image": png(pixels), "label": label, "word": f"{i}"}
-
-    builder = TinyShapes(data_dir=str(folder), file_format="array_record")
-    builder.download_and_prepare()
-    return str(folder)
-
-
-def test_a_prepared_dataset_is_read_without_tensorflow(prepared):
-    source = tfds(dataset="tiny_shapes", data_dir=prepared)
-    assert source.class_names == ("ant", "bee", "cat") and source.image_shape == (5, 6, 3)
-    for name, found in source.labels.items():
-        wanted = sets()
-        images = source.read(name, np.arange(len(found)))
-        order = [rank(wanted[f"x_{name}"], image) for image in images]  # TFDS shuffles once
-        assert sorted(order) == list(range(len(found)))
-        np.testing.assert_array_equal(found, wanted[f"y_{name}"][order])
-    assert "tensorflow" not in sys.modules
-
-
-def rank(images, image):
-    """The place of an image among others."""
-    (place,) = np.flatnonzero((images == image).all((1, 2, 3)))
-    return int(place)
-
-
-def test_splits_are_in_tfds_words_and_unlabelled_ones_can_join(prepared):
-    source = tfds(dataset="tiny_shapes:1.0.0", data_dir=prepared, train="train[:4]+no", test="test")
-    label = source.labels["train"]
-    assert len(label) == 4 + 9 and (label[:4] >= 0).all() and (label[4:] == -1).all()
-
-
-@pytest.mark.parametrize(
-    "options, message, hint",
-    [
-        (dict(dataset=""), "has no dataset", "--config.source.dataset=cifar10"),
-        (dict(dataset="cifar1"), "knows no dataset 'cifar1'.* Did you mean 'cifar10'", "data_dir"),
-        (dict(dataset="cifar10"), "'cifar10' is not prepared as array_record",
-         "tfds build cifar10 --file_format=array_record --data_dir="),
-        (dict(train="trian"), "no split 'trian'", "there are: train, test, odd, no"),
-        (dict(test="odd"), r"images differ in size, .*\(4, 6, 3\)", "one size"),
-        (dict(label="word"), "no ClassLabel feature 'word'. It has: image", "config.source.label"),
-        (dict(image="picture"), "no Image feature 'picture'", "--config.source.image"),
-    ],
-)  # fmt: skip
-def test_what_is_wrong_with_a_dataset_is_named(prepared, options, message, hint):
-    with pytest.raises(UserError, match=message) as caught:
-        tfds(**{"dataset": "tiny_shapes", "data_dir": prepared, **options})
-    assert hint in caught.value.hint
 
 
 PACKED = '''
@@ -274,13 +350,13 @@ def decode(path):
 '''
 
 
-def packed(folder):
+def packed(folder, names=("ant", "bee")):
     """A folder in the form of packed CIFAR-10: 3 + 2 training images, 2 for testing."""
     (folder / "cifar10_io.py").write_text(PACKED)
     for name, content in (("train_00", "1 3"), ("train_01", "2 2"), ("test_00", "3 2")):
         (folder / f"{name}.medxz").write_text(content)
-    names = np.array(["ant", "bee"])
-    np.savez(folder / "labels.npz", y_train=[0, 1, 0, 1, 1], y_test=[1, 0, 0], names=names)
+    labels = {"y_train": [0, 1, 0, 1, 1], "y_test": [1, 0, 0]}
+    np.savez(folder / "labels.npz", **labels, names=np.array(names))
     return folder
 
 

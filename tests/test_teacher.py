@@ -108,7 +108,7 @@ def test_a_teacher_of_other_data_is_refused(finished, tmp_path):
 
 def test_a_teacher_that_has_seen_validation_images_is_refused(finished, tmp_path):
     made = student(finished, "--config.split.validation.per_class=2")
-    with pytest.raises(UserError, match="trained on 20 of this run's validation images") as said:
+    with pytest.raises(UserError, match="trained on 20 images that this run measures on") as said:
         prepare(made, tmp_path / "run")
     assert "split.file=TEACHER/splits/split.json" in said.value.hint
 

@@ -1,10 +1,11 @@
 """A folder of packed images -> one .npz for the source `arrays`.
 
-python tools/make_npz.py cifar10 FOLDER OUT.npz [--small]
+python tools/make_npz.py cifar10|mnist FOLDER OUT.npz [--small]
 
 cifar10: FOLDER holds train_00 … train_09 and test_00 (.medxz), labels.npz with y_train, y_test and
 names, and cifar10_io.py, whose decode(path) gives uint8 [n, 32, 32, 3]. That module is run: use a
-folder that you trust. --small: the first 25,000 training and 2,000 test images.
+folder that you trust. mnist: FOLDER holds the four idx files.
+--small: the first 25,000 training and 2,000 test images.
 
 Then: python launch.py --config=configs/cifar10_small.py --config.source.path=OUT.npz --workdir=…
 """
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from lowlabel_jax.core.errors import UserError, guarded
+from lowlabel_jax.data.mnist_idx import mnist_idx
 
 SMALL = {"train": 25_000, "test": 2_000}
 EVERYTHING = 10**9
@@ -60,20 +62,35 @@ def first(decode: Callable[[Path], np.ndarray], paths: list[Path], most: int) ->
     return np.concatenate(parts)
 
 
-FORMATS = {"cifar10": cifar10}
+def mnist(folder: Path, small: bool) -> dict[str, np.ndarray]:
+    """The arrays x_train, y_train, x_test, y_test. Raises UserError without files."""
+    source = mnist_idx(path=str(folder))
+    arrays = {}
+    for name, label in source.labels.items():
+        rows = np.arange(len(label))[: SMALL[name] if small else EVERYTHING]
+        arrays[f"x_{name}"], arrays[f"y_{name}"] = source.read(name, rows), label[rows]
+    return arrays
 
 
-def main() -> None:
-    """Read, convert, write, say what was written."""
-    about, usage = (__doc__ or "").split("\n", 1)
+FORMATS = {"cifar10": cifar10, "mnist": mnist}
+
+
+def arguments(doc: str | None, out: str) -> argparse.Namespace:
+    """What was typed: format, folder, --small, and the place to write to, under the name `out`."""
+    about, usage = (doc or "").split("\n", 1)
     parser = argparse.ArgumentParser(
         description=about, epilog=usage, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("format", choices=sorted(FORMATS))
     parser.add_argument("folder", type=Path)
-    parser.add_argument("out", type=Path)
+    parser.add_argument(out, type=Path)
     parser.add_argument("--small", action="store_true", help="the first part of each set")
-    given = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Read, convert, write, say what was written."""
+    given = arguments(__doc__, "out")
     arrays = FORMATS[given.format](given.folder, given.small)
     np.savez(given.out, **arrays)  # type: ignore[arg-type]
     print(f"{given.out}: " + ", ".join(f"{key} {list(x.shape)}" for key, x in arrays.items()))

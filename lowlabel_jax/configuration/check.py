@@ -7,6 +7,8 @@ from lowlabel_jax.configuration import keys, load
 from lowlabel_jax.configuration.keys import Config
 from lowlabel_jax.core import named, ranges
 from lowlabel_jax.core.errors import nearest, problems
+from lowlabel_jax.data import held_out
+from lowlabel_jax.data.sets import MEASURED
 
 PHASE_KEYS = ("objective", "optimizer", "length", "patience")
 
@@ -21,10 +23,23 @@ def _all(config: Config) -> Iterator[str]:
     yield from _ranges(config)
     for path, spec in load.parts(config):
         yield from named.problems(keys.kind_of(path), spec, path)
-    for path in ("length", "split.labelled", "split.validation"):
-        yield from _amount(path, load.find(config, path), zero=path == "split.validation")
+    for path in ("length", "split.labelled", "split.validation", "split.test"):
+        measured = path in ("split.validation", "split.test")
+        yield from _amount(path, load.find(config, path), zero=measured)
+    yield from _split(config)
+    yield from _images(config)
     yield from _phases(config)
     yield from _together(config)
+
+
+def _images(config: Config) -> Iterator[str]:
+    """What config.image says to a source whose images are arrays already, and do not listen."""
+    name = config.source.get("name")
+    if name not in named.parts("source") or "image" in named.options("source", name):
+        return
+    for key in keys.KEYS:
+        if key.path.startswith("image.") and load.find(config, key.path) != key.default:
+            yield f"{key.path} does nothing here: the images of the source {name!r} are arrays."
 
 
 def _unknown(config: Config) -> Iterator[str]:
@@ -49,6 +64,16 @@ def _ranges(config: Config) -> Iterator[str]:
             yield f"{key.path} = {value!r} {broken}."
 
 
+def _split(config: Config) -> Iterator[str]:
+    """What of config.split contradicts itself, once its amounts are amounts."""
+    amounts = {f"split.{name}": config.split[name] for name in MEASURED}
+    if not any(list(_amount(path, amount, zero=True)) for path, amount in amounts.items()):
+        yield from held_out.misfits(config.split.to_dict())
+    names = config.split.unknown_classes
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        yield f"split.unknown_classes = {names!r} must be names: ('cat', 'dog')."
+
+
 def _amount(path: str, amount: Any, zero: bool = False) -> Iterator[str]:
     units = keys.UNITS[path.rsplit(".", 1)[-1]]
     if amount is None:
@@ -60,8 +85,8 @@ def _amount(path: str, amount: Any, zero: bool = False) -> Iterator[str]:
     ((unit, value),) = given.items()
     if not (value > 0 or (zero and value == 0)):
         yield f"{path}.{unit} = {value!r} must be above 0."
-    if unit == "fraction" and value >= 1:
-        yield f"{path}.{unit} = {value!r} must be below 1."
+    if unit == "fraction" and (value > 1 or (zero and value == 1)):
+        yield f"{path}.{unit} = {value!r} must be {'below 1' if zero else '1 or less'}."
 
 
 def _phases(config: Config) -> Iterator[str]:
@@ -85,9 +110,10 @@ def _together(config: Config) -> Iterator[str]:
     warmup, steps = rate.get("warmup", 0), length.get("steps")
     if isinstance(warmup, int) and steps and warmup > steps:
         yield f"optimizer.rate.warmup = {warmup} is longer than length.steps = {steps}."
-    validates = any(value for value in dict(config.split.validation).values())
+    brings = config.source.get("validation") or config.split.file  # the source; another's split
+    validates = brings or held_out.draws(config.split.to_dict(), "validation")
     patient = config.patience or any(p.get("patience") for p in dict(config.phases).values())
-    if patient and not (validates or config.split.file):
+    if patient and not validates:
         yield "patience needs validation images: set split.validation.per_class."
     if patient and not config.evaluate_every:
         yield "patience counts evaluations: set evaluate_every."

@@ -26,17 +26,65 @@ KEYS = (
     Key("seeds.init", None, "Natural", "initial weights"),
     Key("seeds.augment", None, "Natural", "augmentation, dropout and noise"),
     Key("source", {"name": "digits"}, "", "where the images come from"),
+    Key("image.size", 224, "Count", "side that images in files are resized to, in pixels"),
+    Key(
+        "image.crop",
+        "centre",
+        'Literal["centre", "random", "random_resized", "stretch"]',
+        "which part of the file: a square, or stretch: all of it, out of proportion",
+    ),
+    Key("image.margin", 0, "Natural", "pixels left out on each side by the crops centre, random"),
+    Key("image.smallest", 0.08, "Fraction", "least share of the area that random_resized takes"),
+    Key(
+        "image.resample",
+        "area",
+        'Literal["area", "bilinear", "bicubic", "lanczos"]',
+        "how pixels are averaged",
+    ),
+    Key("image.channels", 3, "Literal[1, 3]", "3: RGB, 1: grey"),
+    Key(
+        "image.on_bad",
+        "error",
+        'Literal["error", "skip"]',
+        "a file that cannot be read: refuse to begin, or leave it out before the split",
+    ),
+    Key("image.max_megapixels", 64.0, "Positive", "a larger image is taken for an attack"),
+    Key("image.cache", True, "bool", "keep decoded images in the user's cache directory"),
     Key("split.labelled", {"per_class": 4}, "", "labels: per_class, total or fraction"),
     Key(
         "split.validation", {"total": 0}, "", "set aside from the labels' classes, never trained on"
     ),
+    Key("split.test", {"total": 0}, "", "likewise, where the source brings no test set"),
+    Key(
+        "split.rule",
+        "seeded",
+        'Literal["seeded", "content", "sha1_id"]',
+        "what sets an image aside: the seed; its own bytes; the last byte of its SHA-1 name",
+    ),
+    Key("split.balanced", False, "bool", "cut validation and test to as many of each class"),
+    Key("split.folds", 0, "Natural", "parts of the labelled images for cross-validation; 0: none"),
+    Key("split.fold", 0, "Natural", "which part validates, from 0"),
+    Key("split.labelled_imbalance", 1.0, "Positive", "first class to last; below 1: last to first"),
+    Key("split.unlabelled_imbalance", 1.0, "Positive", "likewise, of the unlabelled images"),
+    Key("split.unknown_classes", (), "", "classes whose images are only ever unlabelled ones"),
     Key(
         "split.unlabelled_includes_labelled", True, "bool", "labelled images also serve unlabelled"
     ),
+    Key("split.allow_fewer", False, "bool", "take what a class has where it has too few, and warn"),
+    Key("split.allow_duplicates", False, "bool", "leave copies of measured images out of training"),
     Key("split.file", "", "str", "a split kept by another run, to share its labels"),
     Key("batch.labelled", 64, "Count", "labelled images a step, over all devices"),
     Key("batch.mu", 7, "Count", "unlabelled images a step, as a multiple of the labelled ones"),
     Key("batch.evaluation", 500, "Count", "images a step in evaluation; changes no number"),
+    Key("batch.balanced", False, "bool", "every class equally often in the labelled batches"),
+    Key(
+        "feed.mode",
+        "auto",
+        'Literal["auto", "resident", "streamed"]',
+        "images on the devices, or sent step by step; auto: what fits stays",
+    ),
+    Key("feed.limit_gib", 1.0, "Positive", "GiB of images on a device that still fit"),
+    Key("feed.threads", 0, "Natural", "threads that read ahead in a streamed feed; 0: all cores"),
     Key("augment.weak", {"name": "flip_shift"}, "", "weak view: labels and pseudo-labels"),
     Key("augment.strong", {"name": "standard"}, "", "strong view: what pseudo-labels teach"),
     Key("model", {"name": "small_cnn"}, "", "the network"),
@@ -65,6 +113,7 @@ UNITS = {  # one of these keys stands in such a dict; setting another replaces i
     "warmup": {"steps": int, "epochs": float, "examples": int},
     "labelled": {"per_class": int, "total": int, "fraction": float},
     "validation": {"per_class": int, "total": int, "fraction": float},
+    "test": {"per_class": int, "total": int, "fraction": float},
 }
 
 

@@ -17,6 +17,8 @@ RESUMABLE = (  # what a resumed run may change: more steps, how it is watched, w
     "median_of",
     "batch.evaluation",
     "devices",
+    "feed.*",
+    "image.cache",
     "method",
 )
 

@@ -17,6 +17,15 @@ import numpy as np
 from lowlabel_jax.core.errors import Busy, UserError
 
 
+def cache_directory() -> Path:
+    """Where what can be made again is kept between runs: LOWLABEL_CACHE, else the user's cache.
+
+    Compiled programs among it are code, so it must be nobody else's to write.
+    """
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("LOWLABEL_CACHE") or Path(home) / "lowlabel_jax")
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a whole file or nothing: beside it first, flushed to the disk, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ A part declares its options' ranges in its own signature; `named.problems` reads
 (without importing the part) and checks a config before anything is compiled.
 """
 
+import ast
 from collections.abc import Callable, Mapping
 
 Positive = float  # above 0
@@ -30,7 +31,13 @@ RULES: dict[str, tuple[type, Callable[[float], bool], str]] = {
 
 
 def breaks(annotation: str, value: object) -> str:
-    """What `value` breaks of the rule called `annotation`, or "". Unknown rules allow anything."""
+    """What `value` breaks of the rule called `annotation`, or "". Unknown rules allow anything.
+
+    `Literal["a", "b"]` allows what it lists.
+    """
+    if annotation.startswith("Literal["):
+        listed = choices(annotation)
+        return "" if value in listed else f"must be one of {', '.join(map(str, listed))}"
     if annotation not in RULES:
         return ""
     kind, allowed, message = RULES[annotation]
@@ -45,4 +52,11 @@ def breaks(annotation: str, value: object) -> str:
 
 def allowed(annotation: str) -> str:
     """What the rule called `annotation` allows, in words; "" where there is no such rule."""
+    if annotation.startswith("Literal["):
+        return "one of " + ", ".join(map(str, choices(annotation)))
     return RULES[annotation][2].removeprefix("must be ") if annotation in RULES else ""
+
+
+def choices(annotation: str) -> tuple[object, ...]:
+    """What `Literal["a", "b"]` lists."""
+    return ast.literal_eval(f"({annotation.removeprefix('Literal[').removesuffix(']')},)")

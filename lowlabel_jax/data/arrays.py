@@ -3,27 +3,39 @@
 It holds x_train, y_train, x_test, y_test, and may hold class_names (text, one for each class):
 images uint8 [n, h, w] (grey) or [n, h, w, c], all of one size, labels whole numbers [n] from 0, and
 -1 in y_train where the label is not known. `np.savez("my.npz", x_train=…)` makes one.
+What the file declares is compared before anything is allocated, and nothing is unpacked to disk.
 """
 
+import math
 import zipfile
+import zlib
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from lowlabel_jax.core.errors import UserError, nearest
-from lowlabel_jax.core.ranges import Natural
+from lowlabel_jax.core.ranges import Natural, NonNegative
+from lowlabel_jax.data.limits import DEFLATE, refuse_large
 from lowlabel_jax.data.source import Source, from_arrays
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
+UNREADABLE = (  # what zipfile and numpy raise for a file that is broken, packed oddly or encrypted
+    *(ValueError, OSError, EOFError, TypeError, RuntimeError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
-def arrays(*, path: str = "", train: Natural = 0, test: Natural = 0) -> Source:
+def arrays(
+    *, path: str = "", train: Natural = 0, test: Natural = 0, most_gib: NonNegative = 0.0
+) -> Source:
     """The images and labels of an .npz file; of each set the first `train` and `test`, 0 for all.
 
+    most_gib: a file whose arrays declare more is refused unread; 0: half of the machine's memory.
     Without class_names the classes are called by their numbers. Raises UserError that names the
     file and the array for whatever is not as said above.
     """
-    found = _load(path)
+    found = _load(path, most_gib)
     sets = {
         "train": _set(path, found, "train", train, lowest=-1),
         "test": _set(path, found, "test", test, lowest=0),
@@ -34,21 +46,56 @@ def arrays(*, path: str = "", train: Natural = 0, test: Natural = 0) -> Source:
     return from_arrays(_class_names(path, found), sets)
 
 
-def _load(path: str) -> dict[str, np.ndarray]:
+def _load(path: str, most_gib: float) -> dict[str, np.ndarray]:
     """Every array of the file that is ours, by name."""
     if not path:
         raise UserError("the source 'arrays' has no file.", "add --config.source.path=FILE.npz.")
     if not Path(path).is_file():
         raise UserError(f"there is no file {path!r}.", "set --config.source.path to an .npz file.")
     try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            _check_keys(path, file.files)
-            return {key: file[key] for key in (*KEYS, "class_names") if key in file}
-    except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        with zipfile.ZipFile(path) as file:
+            there = [name[:-4] for name in file.namelist() if name.endswith(".npy")]
+            _check_keys(path, there)
+            wanted = [key for key in (*KEYS, "class_names") if key in there]
+            size, packed = sum(_declared(file, key) for key in wanted), Path(path).stat().st_size
+            if size > packed * DEFLATE:
+                raise ValueError(f"it declares {size} bytes, which a file of {packed} cannot hold")
+            refuse_large(path, size, most_gib)
+            return {key: _array(file, key) for key in wanted}
+    except UNREADABLE as error:
         raise UserError(
             f"{path} is not an .npz file of plain arrays ({error}).",
             "save it anew with np.savez; arrays of Python objects are not read.",
         ) from None
+
+
+def _declared(file: zipfile.ZipFile, key: str) -> int:
+    """The bytes of an array. Raises ValueError where its header and the zip's entry disagree."""
+    member = file.getinfo(f"{key}.npy")
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{key} is packed in another way than numpy's")
+    with file.open(member) as stream:
+        dtype, size = _header(stream)
+        start = stream.tell()
+    if dtype.hasobject:
+        raise ValueError(f"{key} holds Python objects")
+    if size != member.file_size - start:
+        raise ValueError(f"{key} declares {size} bytes but has {member.file_size - start}")
+    return size
+
+
+def _header(stream: IO[bytes]) -> tuple[np.dtype, int]:
+    """(dtype, bytes of all elements) as an .npy file declares them; nothing is evaluated."""
+    version = np.lib.format.read_magic(stream)
+    if version != (1, 0):  # what numpy writes for plain arrays; later headers may fill the memory
+        raise ValueError(f"version {version} of the .npy format is not read")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+    return dtype, math.prod(shape) * dtype.itemsize
+
+
+def _array(file: zipfile.ZipFile, key: str) -> np.ndarray:
+    with file.open(f"{key}.npy") as stream:
+        return np.lib.format.read_array(stream, allow_pickle=False)
 
 
 def _check_keys(path: str, there: list[str]) -> None:

@@ -1,28 +1,37 @@
-"""MNIST, and what is kept in its form (Fashion-MNIST, KMNIST): four idx files in a folder."""
+"""MNIST, and what is kept in its form (Fashion-MNIST, KMNIST): four idx files in a folder.
+
+A file is read as far as its header says and no further, and not at all where it cannot hold that.
+"""
 
 import gzip
+import math
 import zlib
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
 from lowlabel_jax.core.errors import UserError
+from lowlabel_jax.core.ranges import NonNegative
+from lowlabel_jax.data.limits import DEFLATE, refuse_large
 from lowlabel_jax.data.source import Source, from_arrays
 
 PREFIXES = {"train": "train", "test": "t10k"}
 IMAGES, LABELS = 2051, 2049  # magic numbers: unsigned bytes of three axes, and of one
+AT_ONCE = 2**20  # bytes read together
 
 
-def mnist_idx(*, path: str = "data/mnist") -> Source:
+def mnist_idx(*, path: str = "data/mnist", most_gib: NonNegative = 0.0) -> Source:
     """The folder's train-* and t10k-* files, .gz or not, read into memory; classes by number.
 
+    most_gib: a file that declares more is refused unread; 0: half of the machine's memory.
     Raises UserError that names the file which is missing, cut short or something else.
     """
     folder = Path(path)
     sets = {}
     for name, prefix in PREFIXES.items():
-        images = _read(folder, f"{prefix}-images-idx3-ubyte", IMAGES)
-        label = _read(folder, f"{prefix}-labels-idx1-ubyte", LABELS)
+        images = _read(folder, f"{prefix}-images-idx3-ubyte", IMAGES, most_gib)
+        label = _read(folder, f"{prefix}-labels-idx1-ubyte", LABELS, most_gib)
         if len(images) != len(label) or not len(label):
             raise UserError(
                 f"{folder}: {len(images)} {name} images and {len(label)} labels for them."
@@ -32,19 +41,41 @@ def mnist_idx(*, path: str = "data/mnist") -> Source:
     return from_arrays([str(k) for k in range(classes)], sets)
 
 
-def _read(folder: Path, name: str, magic: int) -> np.ndarray:
+def _read(folder: Path, name: str, magic: int, most_gib: float) -> np.ndarray:
     """uint8 [n, h, w] or [n]: magic, then the length of each axis, all big-endian, then bytes."""
     path = _find(folder, name)
-    content = _content(path)
-    start = 4 * (magic % 256 + 1)  # the number's last byte is that of axes
-    header, body = content[:start], content[start:]
-    first, *shape = np.frombuffer(header[: len(header) // 4 * 4], ">i4").tolist() or [-1]
+    try:
+        opened: Any = gzip.open if path.suffix == ".gz" else open
+        with opened(path, "rb") as stream:
+            return _content(path, stream, magic, most_gib)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path} cannot be read ({error}).", "fetch it again.") from None
+
+
+def _content(path: Path, stream: IO[bytes], magic: int, most_gib: float) -> np.ndarray:
+    axes = magic % 256  # the number's last byte is that of axes
+    header = stream.read(4 * (axes + 1))
+    first, *shape = np.frombuffer(header[: len(header) // 4 * 4], ">u4").tolist() or [-1]
     if first != magic:
         raise UserError(f"{path} begins with {first}, not with idx's {magic}.", "fetch it again.")
-    if len(body) != np.prod(shape):
-        said = " x ".join(map(str, shape))
-        raise UserError(f"{path} says {said} bytes but has {len(body)}.", "fetch it again.")
+    size, said = math.prod(shape), f"{path} says {' x '.join(map(str, shape))} bytes"
+    packed, ratio = path.stat().st_size, DEFLATE if path.suffix == ".gz" else 1
+    if len(shape) < axes or size > packed * ratio:
+        raise UserError(f"{said}, which a file of {packed} cannot hold.", "fetch it again.")
+    refuse_large(path, size, most_gib)
+    body = _exactly(stream, size)
+    if len(body) < size or stream.read(1):
+        has = "more" if len(body) == size else len(body)
+        raise UserError(f"{said} but has {has}.", "fetch it again.")
     return np.frombuffer(body, np.uint8).reshape(shape)
+
+
+def _exactly(stream: IO[bytes], size: int) -> bytearray:
+    """So many bytes, or all that there are: memory grows with what comes, not with what is said."""
+    body = bytearray()
+    while len(body) < size and (part := stream.read(min(AT_ONCE, size - len(body)))):
+        body += part
+    return body
 
 
 def _find(folder: Path, name: str) -> Path:
@@ -55,14 +86,3 @@ def _find(folder: Path, name: str) -> Path:
         f"there is no {name}[.gz] in {str(folder)!r}.",
         "set --config.source.path to the folder with MNIST's four idx files.",
     )
-
-
-def _content(path: Path) -> bytes:
-    """The bytes of a file, unpacked. Raises UserError where they cannot be."""
-    content = path.read_bytes()
-    if path.suffix != ".gz":
-        return content
-    try:
-        return gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path} cannot be unpacked ({error}).", "fetch it again.") from None

@@ -1,4 +1,4 @@
-"""Which training images are labelled, unlabelled or validation: exact, seeded, kept as a file.
+"""Which training images are labelled, unlabelled, validation, test: exact, seeded, kept as a file.
 
 Lists of indices into the source's "train" set. A file made once can be given to other runs, so
 that methods meet the same labels and their results pair.
@@ -6,151 +6,148 @@ that methods meet the same labels and their results pair.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from lowlabel_jax.core import files
-from lowlabel_jax.core.errors import UserError
-from lowlabel_jax.data.source import Info, Source, image_hashes
-
-UNITS = ("per_class", "total", "fraction")
-
-
-class Split(NamedTuple):
-    """Sorted indices into the source's training set."""
-
-    labelled: np.ndarray
-    unlabelled: np.ndarray
-    validation: np.ndarray
-
-
-def divide(
-    labels: np.ndarray,
-    class_names: tuple[str, ...],
-    *,
-    labelled: Mapping[str, float],
-    validation: Mapping[str, float],
-    unlabelled_includes_labelled: bool,
-    seed: int,
-) -> Split:
-    """labels [n] (-1: unknown) -> a split, classes balanced or in proportion, counts exact.
-
-    Validation images are set aside first and are in neither of the other sets. Every image of a
-    class has a place in one seeded order: asking for more labels keeps those one had.
-    Raises UserError naming the class that has too few images.
-    """
-    orders = [
-        np.random.default_rng([seed, k]).permutation(np.flatnonzero(labels == k))
-        for k in range(len(class_names))
-    ]
-    have = np.array([len(order) for order in orders])
-    held = counts(validation, have)
-    wanted = counts(labelled, have)
-    for k, name in enumerate(class_names):
-        if held[k] + wanted[k] > have[k]:
-            asked = f"{wanted[k]} labelled" + (f" and {held[k]} validation" if held[k] else "")
-            raise UserError(
-                f"class {name!r} has {have[k]} images but {asked} ones are asked for.",
-                "lower --config.split.labelled or --config.split.validation.",
-            )
-    aside = [order[:m] for order, m in zip(orders, held, strict=True)]
-    known = [order[m : m + n] for order, m, n in zip(orders, held, wanted, strict=True)]
-    rest = np.setdiff1d(np.arange(len(labels)), np.concatenate(aside))
-    if not unlabelled_includes_labelled:
-        rest = np.setdiff1d(rest, np.concatenate(known))
-    return Split(np.sort(np.concatenate(known)), rest, np.sort(np.concatenate(aside)))
-
-
-def counts(amount: Mapping[str, float], have: np.ndarray) -> np.ndarray:
-    """How many images of each class [k]: {"per_class": 4}, {"total": 40} or {"fraction": 0.1}.
-
-    A total is shared evenly, the first classes taking the remainder; a fraction follows the
-    classes' sizes by largest remainder. Either way the sum is exact.
-    """
-    (unit, value), *more = [(u, v) for u, v in amount.items() if v is not None]
-    if more or unit not in UNITS:
-        raise UserError(f"an amount of images has one unit of {UNITS}, got {dict(amount)}.")
-    if unit == "per_class":
-        return np.full(len(have), int(value))
-    if unit == "total":
-        even, left = divmod(int(value), len(have))
-        return np.full(len(have), even) + (np.arange(len(have)) < left)
-    shares = have * float(value)
-    whole = np.floor(shares).astype(int)
-    missing = round(shares.sum()) - whole.sum()
-    first = np.argsort(-(shares - whole), kind="stable")[:missing]
-    whole[first] += 1
-    return whole
+from lowlabel_jax.core import files, log
+from lowlabel_jax.core.errors import UserError, problems
+from lowlabel_jax.data import amounts, held_out, split_table
+from lowlabel_jax.data.sets import NONE, Split, rows
+from lowlabel_jax.data.source import Info, Source
+from lowlabel_jax.data.split_checks import check_classes, check_leaks, check_source
 
 
 def split_of(
     source: Source, config: Mapping[str, Any], seed: int, kept: Path | None = None
 ) -> Split:
-    """A run's split: as kept by itself before, else a shared file's, else drawn. Writes nothing."""
+    """A run's split: as kept by itself before, else a shared file's, else drawn. Writes nothing.
+
+    config: config["split"], with all its keys. Raises UserError where it cannot be had, and where
+    an image would be both trained and measured on.
+    """
+    problems(held_out.misfits(config))
+    if known := set(config["unknown_classes"]) & set(source.class_names):
+        raise ValueError(f"open the source by unknown.without first: it still knows {known}")
+    check_source(source)
     if kept and kept.exists():
         split = read(kept, source)
     elif config["file"]:
         split = read(Path(config["file"]), source)
     else:
-        split = divide(
-            source.labels["train"],
-            source.class_names,
-            labelled=config["labelled"],
-            validation=config["validation"],
-            unlabelled_includes_labelled=config["unlabelled_includes_labelled"],
-            seed=seed,
-        )
-    check_leaks(source, split)
+        split = divide(source, config, seed)
+    split = check_leaks(source, split, config["allow_duplicates"])
+    check_classes(source, split, config["allow_fewer"])
     return split
 
 
+def divide(source: Source, config: Mapping[str, Any], seed: int) -> Split:
+    """Draw a split: what is measured on, then the labelled images, then the unlabelled ones.
+
+    Every image of a class has a place in one order: asking for more labels keeps those one had.
+    Raises UserError naming the classes that have too few images.
+    """
+    drawn = held_out.set_aside(source, config, seed)
+    measured = np.concatenate(list(drawn.aside.values()))
+    left = [_less(order, measured, source) for order in drawn.orders]
+    known = _labelled(left, source.class_names, config)
+    others = _unlabelled(left, known, measured, source, config)
+    aside = {name: np.sort(found) for name, found in drawn.aside.items()}
+    if config["folds"]:
+        known, part = held_out.fold(known, source.class_names, config)
+        aside["validation"] = np.sort(part)
+    labelled = np.sort(np.concatenate(known))
+    both = config["unlabelled_includes_labelled"]
+    return Split(labelled, np.union1d(others, labelled) if both else others, **aside)
+
+
+def _less(order: np.ndarray, taken: np.ndarray, source: Source) -> np.ndarray:
+    """An order [n] of training images without those that are taken."""
+    free = np.ones(len(source.labels["train"]), bool)
+    free[taken] = False
+    return order[free[order]]
+
+
+def _labelled(
+    left: list[np.ndarray], class_names: tuple[str, ...], config: Mapping[str, Any]
+) -> list[np.ndarray]:
+    """The first images of each class's order: as many as are asked for, or a long tail of them."""
+    have = np.array([len(order) for order in left])
+    wanted, gamma = amounts.counts(config["labelled"], have), config["labelled_imbalance"]
+    if gamma != 1:
+        wanted = amounts.long_tail(int(wanted[0]), gamma, len(have))
+    taken = amounts.enough(wanted, have, class_names, "labelled", config["allow_fewer"])
+    return [order[:n] for order, n in zip(left, taken, strict=True)]
+
+
+def _unlabelled(
+    left: list[np.ndarray],
+    known: list[np.ndarray],
+    measured: np.ndarray,
+    source: Source,
+    config: Mapping[str, Any],
+) -> np.ndarray:
+    """Every image that is neither measured on nor labelled, or a long tail of them."""
+    gamma, everything = config["unlabelled_imbalance"], np.arange(len(source.labels["train"]))
+    if gamma == 1:
+        return _less(everything, np.concatenate([measured, *known]), source)
+    if (source.labels["train"] < 0).any():
+        raise UserError(
+            "split.unlabelled_imbalance counts the classes of the unlabelled images, and "
+            f"{(source.labels['train'] < 0).sum()} images have no label.",
+            "leave it out, or leave these images out of the source.",
+        )
+    rest = [order[len(found) :] for order, found in zip(left, known, strict=True)]
+    have = np.array([len(order) for order in rest])
+    wanted = amounts.long_tail(int(have[amounts.largest(gamma)]), gamma, len(have))
+    given = (source.class_names, "unlabelled", config["allow_fewer"])
+    taken = amounts.enough(wanted, have, *given)
+    return np.sort(np.concatenate([order[:n] for order, n in zip(rest, taken, strict=True)]))
+
+
 def write(path: Path, split: Split, source: Source) -> None:
-    """Keep a split as JSON, with the fingerprint of the data that its indices point into."""
+    """Keep a split as JSON, with the fingerprint of the data that its indices point into.
+
+    Beside it split_label.csv says the same for people; the JSON has its SHA-256.
+    """
+    table = split_table.write_table(path.with_name(split_table.NAME), split, source)
     lists = {name: indices.tolist() for name, indices in split._asdict().items()}
-    files.write_json(path, {"data_fingerprint": source.fingerprint, **lists})
+    about = {"data_fingerprint": source.fingerprint, "table_sha256": table}
+    files.write_json(path, about | lists)
 
 
 def read(path: Path, source: Source) -> Split:
-    """A kept split. Raises UserError where it was made for other data."""
+    """A kept split. Raises UserError where it was made for other data, or is none."""
     kept = files.read_json(path)
+    needed = {"data_fingerprint", *Split._fields} - set(Split._field_defaults)
+    if not isinstance(kept, dict) or not needed <= kept.keys():
+        raise UserError(f"{path} is not a split.", "give the split.json that a run keeps.")
     if kept["data_fingerprint"] != source.fingerprint:
         raise UserError(
             f"the split {path} was made for other data than the source gives now.",
             "give the data it was made for, or start in a new --workdir.",
         )
-    return Split(*(np.asarray(kept[name], np.int64) for name in Split._fields))
+    split = Split(*(np.asarray(kept.get(name, NONE), np.int64) for name in Split._fields))
+    _warn_of_edits(path, kept)
+    return split
 
 
-def check_leaks(source: Source, split: Split) -> None:
-    """Raise UserError where an image to be measured on is also one to be trained on, by content."""
-    trained = np.union1d(split.labelled, split.unlabelled)
-    seen = set(image_hashes(source.read("train", trained)))
-    measured = {"validation": source.read("train", split.validation)}
-    if "test" in source.labels:
-        measured["test"] = source.read("test", np.arange(len(source.labels["test"])))
-    for name, images in measured.items():
-        both = [i for i, digest in enumerate(image_hashes(images)) if digest in seen]
-        if both:
-            raise UserError(
-                f"{len(both)} {name} images are also training images (first: {name} {both[0]}).",
-                "remove the copies: a score on them would flatter.",
-            )
+def _warn_of_edits(path: Path, kept: Mapping[str, Any]) -> None:
+    """The CSV is a view: who changes it should know that the split stays as it was."""
+    table = path.with_name(split_table.NAME)
+    if table.exists() and kept.get("table_sha256") not in (None, files.sha256(table)):
+        log.warn(f"{table} was changed; the split is that of {path.name}, as it was made.")
 
 
 def examples(source: Source, split: Split, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """(images uint8 [n, h, w, c], labels int [n]) of a run's validation, test or labelled set."""
-    if name in Split._fields:
-        rows = getattr(split, name)
-        return source.read("train", rows), source.labels["train"][rows]
-    label = source.labels.get(name, np.zeros(0, np.int32))
-    return source.read(name, np.arange(len(label))) if len(label) else label, label
+    """(images uint8 [n, h, w, c], labels int32 [n]) of a run's set, read at once."""
+    place, indices, label = rows(source, split, name)
+    return source.read(place, indices), label
 
 
 def info_of(source: Source, split: Split) -> Info:
     """What the run may know about its data."""
-    sizes = {name: len(indices) for name, indices in split._asdict().items()}
-    sizes["test"] = len(source.labels.get("test", ()))
+    sizes = {name: len(rows(source, split, name)[1]) for name in Split._fields}
     k = len(source.class_names)
-    labels = np.bincount(source.labels["train"][split.labelled], minlength=k)
+    labels = np.bincount(rows(source, split, "labelled")[2], minlength=k)
     return Info(k, source.class_names, source.image_shape, sizes, tuple(labels.tolist()))

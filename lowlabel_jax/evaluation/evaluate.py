@@ -12,14 +12,15 @@ from lowlabel_jax.core import parallel
 from lowlabel_jax.ops.compiling import compile_options
 from lowlabel_jax.state import TrainState
 
-Predict = Callable[[Any, np.ndarray], np.ndarray]
+Predict = Callable[[Mapping[str, Any], Any], dict[str, np.ndarray]]
 
 
 def predictor(apply_fn: Callable, batch_size: int, devices: int) -> Predict:
-    """predict(variables, images uint8 [n, h, w, c]) -> probabilities float32 [n, k].
+    """predict({name: variables}, images) -> {name: probabilities float32 [n, k]}.
 
-    The batch is rounded up to what the devices can share and the last one padded: neither changes
-    which examples are counted.
+    images: uint8 [n, h, w, c], an array or whatever gives one for a slice (data.source.Images):
+    each part is read once for all the variables. The batch is rounded up to what the devices can
+    share and the last one padded: neither changes which examples are counted.
     """
 
     def forward(variables, batch):
@@ -30,23 +31,25 @@ def predictor(apply_fn: Callable, batch_size: int, devices: int) -> Predict:
     options = compile_options(jax.default_backend())
     mapped = parallel.mapped(forward, devices, sharded_out=True, options=options)
 
-    def predict(variables: Any, images: np.ndarray) -> np.ndarray:
-        variables = parallel.replicate(variables, devices)
-        parts = []
+    def predict(variables: Mapping[str, Any], images: Any) -> dict[str, np.ndarray]:
+        variables = parallel.replicate(dict(variables), devices)
+        found: dict[str, list[np.ndarray]] = {name: [] for name in variables}
         for start in range(0, len(images), size):
             part = images[start : start + size]
             padded = np.concatenate([part, np.repeat(part[:1], size - len(part), axis=0)])
-            probs = np.asarray(mapped(variables, parallel.shard({"image": padded}, devices)))
-            parts.append(probs.reshape(size, -1)[: len(part)])
-        return np.concatenate(parts)
+            batch = parallel.shard({"image": padded}, devices)
+            for name, values in variables.items():
+                probs = np.asarray(mapped(values, batch))
+                found[name].append(probs.reshape(size, -1)[: len(part)])
+        return {name: np.concatenate(parts) for name, parts in found.items()}
 
     return predict
 
 
-def both(predict: Predict, state: TrainState, images: np.ndarray) -> Mapping[str, np.ndarray]:
+def both(predict: Predict, state: TrainState, images: Any) -> dict[str, np.ndarray]:
     """{"ema": probabilities [n, k], "raw": likewise}: the averaged weights and the last ones."""
     raw = {"params": state.params, "batch_stats": state.batch_stats}
-    return {"ema": predict(state.ema, images), "raw": predict(raw, images)}
+    return predict({"ema": state.ema, "raw": raw}, images)
 
 
 def validation_numbers(probs: Mapping[str, np.ndarray], label: np.ndarray) -> dict[str, float]:

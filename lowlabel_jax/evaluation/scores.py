@@ -13,6 +13,7 @@ from lowlabel_jax.core.errors import UserError
 
 BINS = 15  # equal-width bins of confidence, as in Guo et al. 2017, arXiv 1706.04599
 RESAMPLES = 2_000
+POSITIVE = 1  # of two classes the second is the one to be found
 SMALLEST = float(np.finfo(np.float32).eps)  # the least probability that the NLL believes in
 
 
@@ -23,7 +24,7 @@ def scores(
 
     `balanced_accuracy` averages recall over the classes that have examples, `macro_f1` averages F1
     over those that have examples or guesses. Rows of `confusion` [k, k] are the true classes.
-    For two classes `auroc` and `average_precision` rank by the second class's probability.
+    `auroc` and `average_precision` are those of `ranking`.
     Raises UserError for an empty set and for what is not finite, ValueError for wrong shapes.
     """
     p, label = _checked(probabilities, label, class_names)
@@ -46,8 +47,8 @@ def scores(
     if k > 5:
         found["top_5"] = top(5, p, label) / n
     if k == 2:
-        found["auroc"] = auroc(label == 1, p[:, 1])
-        found["average_precision"] = average_precision(label == 1, p[:, 1])
+        found["positive"] = class_names[POSITIVE]
+    found |= ranking(p, label)
     return found | {"per_class": classes, "confusion": confusion.tolist(), "reliability": bins}
 
 
@@ -116,9 +117,27 @@ def expected_calibration_error(bins: list[dict[str, Any]]) -> float:
     return sum(gaps) / sum(b["n"] for b in bins)
 
 
+def ranking(p: np.ndarray, label: np.ndarray) -> dict[str, Any]:
+    """AUROC and average precision of p [n, k] by each class's own probability, and over how many.
+
+    Of two classes it is the positive one, the second. Of more it is each against the rest, and the
+    plain mean over the `ranked_classes` that have examples: a rare class counts like a common one.
+    """
+    classes = [POSITIVE] if p.shape[1] == 2 else np.unique(label).tolist()
+    return {
+        "auroc": _mean([auroc(label == c, p[:, c]) for c in classes]),
+        "average_precision": _mean([average_precision(label == c, p[:, c]) for c in classes]),
+        "ranked_classes": len(classes),
+    }
+
+
+# The two below are scikit-learn's (the tests compare), 5 to 50 times faster: a class of 10,000
+# images takes 2 ms instead of 13, and a run does not wait 1.4 s for the import.
+
+
 def auroc(positive: np.ndarray, score: np.ndarray) -> float | None:
     """How often a positive outranks a negative, ties counting half; None where one is missing."""
-    hits, misses = _by_level(positive, score)
+    hits, misses = by_level(positive, score)
     if not hits.sum() or not misses.sum():
         return None
     above = np.cumsum(hits) - hits
@@ -127,14 +146,14 @@ def auroc(positive: np.ndarray, score: np.ndarray) -> float | None:
 
 def average_precision(positive: np.ndarray, score: np.ndarray) -> float | None:
     """Precision at each score, weighted by the recall gained there; None without positives."""
-    hits, misses = _by_level(positive, score)
+    hits, misses = by_level(positive, score)
     if not hits.sum():
         return None
     precision = np.cumsum(hits) / np.cumsum(hits + misses)
     return float((hits * precision).sum() / hits.sum())
 
 
-def _by_level(positive: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def by_level(positive: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Positives and negatives at each distinct score, from the highest down."""
     _, level = np.unique(-score, return_inverse=True)
     return np.bincount(level, positive), np.bincount(level, ~positive)
@@ -144,9 +163,9 @@ def _ratio(part: float, whole: float) -> float | None:
     return part / whole if whole else None
 
 
-def _mean(values: Sequence[float | None]) -> float:
+def _mean(values: Sequence[float | None]) -> float | None:
     known = [v for v in values if v is not None]
-    return sum(known) / len(known)
+    return sum(known) / len(known) if known else None
 
 
 def _checked(

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lowlabel_jax.core import parallel
 from lowlabel_jax.core.errors import UserError
@@ -27,6 +28,7 @@ def supervised(
     label_smoothing: Fraction = 0.0,
     class_weights: tuple = (),
     balanced: bool = False,
+    logit_adjustment: NonNegative = 0.0,
 ) -> Objective:
     """Cross-entropy on the weak view of the labelled images, or on the strong one.
 
@@ -34,9 +36,12 @@ def supervised(
     image meets either. label_smoothing: so much of the target is spread evenly over all classes.
     class_weights: one number a class; balanced: they are n / (k · images of the class). The loss
     is then the weighted mean. Accuracy is counted against an image's own label, mixed or not.
+    logit_adjustment: tau of arXiv:2007.07314, equation 10. The loss alone sees logits plus tau ·
+    log of the classes' shares of the labels; accuracy and predictions have the logits as they are.
     """
     view = "labelled_strong" if strong else "labelled"
     weights = balanced_weights(info) if balanced else class_weights
+    shift = logit_adjustment * log_prior(info)
     if class_weights and (balanced or len(class_weights) != info.num_classes):
         raise UserError(
             f"objective.class_weights has {len(class_weights)} numbers for {info.num_classes} "
@@ -46,6 +51,7 @@ def supervised(
 
     def each(logits, label):
         """(loss [b], weight [b]) of taking logits [b, k] for label [b]."""
+        logits = logits + shift[None] if logit_adjustment else logits
         known = cross_entropy(logits, label)
         if label_smoothing:
             spread = -jax.nn.log_softmax(logits).mean(-1)
@@ -98,3 +104,9 @@ def balanced_weights(info: Any) -> tuple[float, ...]:
     """n / (k · images of the class) for each class: every class weighs alike."""
     counts = info.label_counts
     return tuple(sum(counts) / (len(counts) * max(n, 1)) for n in counts)
+
+
+def log_prior(info: Any) -> np.ndarray:
+    """float32 [k]: the log of each class's share of the labels, one without any taken for one."""
+    counts = np.maximum(info.label_counts, 1)
+    return np.log(counts / counts.sum()).astype(np.float32)

@@ -15,8 +15,10 @@ from typing import Any
 from lowlabel_jax.configuration.resolve import RESUMABLE, difference
 from lowlabel_jax.core import files, log
 from lowlabel_jax.core.errors import UserError
+from lowlabel_jax.data.source import Source
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml-collections")
+DATA = ("source", "image")  # the settings that decide which images and labels there are
 DECIDES_BITS = ("jaxlib", "device_kind", "device_count", "cpu_threads")
 
 
@@ -69,28 +71,44 @@ def check_resume(directory: Path, mode: str) -> None:
             )
 
 
+def check_data(directory: Path, config: Mapping[str, Any], source: Source) -> None:
+    """Raise UserError where a run was begun with other images or labels than there are now."""
+    kept = files.read_json(directory / "config.json")
+    if kept["data_fingerprint"] != source.fingerprint:
+        _refuse(directory, difference(*({k: c.get(k) for k in DATA} for c in (kept, config))))
+        then = ", ".join(f"{n} {name}" for name, n in kept["info"]["sizes"].items())
+        now = ", ".join(f"{len(label)} in {name!r}" for name, label in source.labels.items())
+        raise UserError(
+            f"the data has changed since {directory} was started (then {then}; now {now}).",
+            "put the data back as it was, or start in a new --workdir.",
+        )
+
+
 def check_same(directory: Path, config: Mapping[str, Any], force: bool) -> None:
     """Raise UserError, with every changed key, where the directory was started with another config.
 
     Keys that change no number of the steps already done (more steps, logging) are only noted.
     """
     changed = difference(files.read_json(directory / "config.json"), config)
-    if "data_fingerprint" in changed:
-        raise UserError(
-            f"the data has changed since {directory} was started "
-            f"({_sizes(files.read_json(directory / 'config.json'))} then, {_sizes(config)} now).",
-            "put the data back as it was, or start in a new --workdir.",
-        )
     allowed = {path for path in changed if any(fnmatch(path, rule) for rule in RESUMABLE)}
-    shown = [f"{path}: {old!r} -> {new!r}" for path, (old, new) in changed.items()]
     if set(changed) - allowed and not force:
+        _refuse(directory, changed)
+    for line in _shown(changed):
+        log.say(f"changed since the run began: {line}")
+
+
+def _refuse(directory: Path, changed: Mapping[str, tuple[Any, Any]]) -> None:
+    """Raise UserError with every setting that has changed, if any has."""
+    if changed:
         raise UserError(
-            f"{directory} holds a run with another config:\n  " + "\n  ".join(shown),
+            f"{directory} holds a run with another config:\n  " + "\n  ".join(_shown(changed)),
             "resume it with its own config, give another --workdir, or --overwrite to move it to "
             "its trash/. (--force_resume goes on with the new config all the same.)",
         )
-    for line in shown:
-        log.say(f"changed since the run began: {line}")
+
+
+def _shown(changed: Mapping[str, tuple[Any, Any]]) -> list[str]:
+    return [f"{path}: {old!r} -> {new!r}" for path, (old, new) in changed.items()]
 
 
 def overwrite(directory: Path) -> None:
@@ -158,6 +176,3 @@ def _commit() -> dict[str, Any]:
     except OSError:  # no git on this machine
         return {"commit": "", "dirty": None}
 
-
-def _sizes(config: Mapping[str, Any]) -> str:
-    return ", ".join(f"{n} {name}" for name, n in config["info"]["sizes"].items())

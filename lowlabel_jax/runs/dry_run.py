@@ -38,8 +38,10 @@ def memory(plan: Plan, phase: build.Phase) -> dict[str, int]:
     shape = (plan.config["info"]["sizes"]["unlabelled"], plan.config["info"]["num_classes"])
     guesses = {"unlabelled": {"teacher": np.zeros(shape, np.float32)}}
     columns = guesses if plan.config["teacher"] else None
-    made = feed.resident_feed(plan.source, plan.split, phase.batch_sizes, 0, columns)
+    given = {**plan.config["feed"], "balanced": plan.config["batch"]["balanced"]}
+    made = feed.open_feed(plan.source, plan.split, phase.batch_sizes, 0, columns, **given)
     batch, resident = parallel.shard(made.batch(0), devices), made.resident
+    made.close()
     planned = phase.step.compile(state, batch, resident).memory_analysis()
     return {
         "state (weights, optimiser, average)": _bytes(state),

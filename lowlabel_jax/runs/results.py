@@ -9,7 +9,9 @@ import numpy as np
 from lowlabel_jax.configuration.resolve import label
 from lowlabel_jax.core import files, log, parallel
 from lowlabel_jax.evaluation import evaluate
-from lowlabel_jax.evaluation.scores import scores
+from lowlabel_jax.evaluation.calibration import temperature_scaling
+from lowlabel_jax.evaluation.operating_points import operating_points
+from lowlabel_jax.evaluation.scores import POSITIVE, scores
 from lowlabel_jax.state import TrainState
 from lowlabel_jax.training import checkpoint
 
@@ -17,7 +19,7 @@ from lowlabel_jax.training import checkpoint
 def score(
     config: Mapping[str, Any],
     state: TrainState,
-    images: np.ndarray,
+    images: Any,
     truth: np.ndarray,
     name: str,
     directory: Path,
@@ -38,17 +40,37 @@ def score(
         "accuracy_raw": raw["accuracy"],
         "ci95_raw": raw["ci95"],
     }
+    if name == "test":
+        numbers |= by_validation(directory, int(state.step), probs["ema"], truth)
     files.write_json(directory / "eval" / f"{name}.json", numbers)
     place = directory / "predictions" / f"{name}.npz"
-    place.parent.mkdir(exist_ok=True)
-    np.savez(place, label=truth, ema=probs["ema"], raw=probs["raw"])
+    files.write_npz(place, label=truth, step=np.int64(state.step), **probs)
     return numbers
+
+
+def by_validation(directory: Path, step: int, p: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+    """What a temperature and, of two classes, thresholds from the validation set give on the test
+    set: p [n, k], truth [n]. Nothing where predictions/validation.npz is not of this step.
+    """
+    place = directory / "predictions" / "validation.npz"
+    if not place.exists():
+        return {}
+    with np.load(place, allow_pickle=False) as kept:
+        if "step" not in kept or kept["step"] != step:
+            return {}
+        known, label = kept["ema"], kept["label"]
+    found: dict[str, Any] = {"temperature_scaling": temperature_scaling((known, label), p, truth)}
+    if p.shape[1] == 2:
+        found["operating_points"] = operating_points(
+            (label == POSITIVE, known[:, POSITIVE]), (truth == POSITIVE, p[:, POSITIVE])
+        )
+    return found
 
 
 def add_median(
     config: Mapping[str, Any],
     state: TrainState,
-    images: np.ndarray,
+    images: Any,
     truth: np.ndarray,
     numbers: dict[str, Any],
     directory: Path,
@@ -60,7 +82,7 @@ def add_median(
     """
     predict, found = predictor(config, state.apply_fn), {}
     for step in checkpoint.steps(directory)[-config["median_of"] :]:
-        probs = predict(checkpoint.read(directory, step, state).ema, images)
+        probs = predict({"ema": checkpoint.read(directory, step, state).ema}, images)["ema"]
         found[step] = float((probs.argmax(1) == truth).mean())
     median = {"accuracy": float(np.median(list(found.values()))), "steps": found}
     numbers = {**numbers, "median": median}

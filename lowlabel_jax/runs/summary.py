@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from lowlabel_jax.configuration import check, load
 from lowlabel_jax.core import named
-from lowlabel_jax.data import source
+from lowlabel_jax.data.opened import open_data
 from lowlabel_jax.runs import listing
 
 
@@ -28,6 +28,6 @@ def of_config(name: str) -> str:
     """The table of the network that a config (a file, or a name in configs/) would train."""
     config = load.load(listing.config_path(name))
     check.check(config)
-    data = source.open_source(config.source.to_dict())
+    data = open_data(config.to_dict())
     model = named.build("model", config.model.to_dict(), num_classes=len(data.class_names))
     return model_table(model, data.image_shape)

@@ -9,7 +9,7 @@ import numpy as np
 from lowlabel_jax.core import files, log
 from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.data import splits
-from lowlabel_jax.data.source import Source
+from lowlabel_jax.data.source import Images, Source
 from lowlabel_jax.runs import directory as rundir
 from lowlabel_jax.runs import evaluate, results
 
@@ -39,9 +39,10 @@ def check(
             "give one that was trained on the data of this run.",
         )
     known = splits.read(evaluate.kept_split(teacher), source)
-    if len(found := np.intersect1d(np.union1d(known.labelled, known.unlabelled), split.validation)):
+    trained = np.union1d(known.labelled, known.unlabelled)
+    if len(found := np.intersect1d(trained, np.union1d(split.validation, split.test))):
         raise UserError(
-            f"the teacher {teacher} was trained on {len(found)} of this run's validation images.",
+            f"the teacher {teacher} was trained on {len(found)} images that this run measures on.",
             "share its split: --config.split.file=TEACHER/splits/split.json",
         )
     if len(more := np.setdiff1d(known.labelled, split.labelled)):
@@ -65,7 +66,7 @@ def columns(
     if not kept.exists():
         its_config, state = evaluate.load(Path(config["teacher"]))
         predict = results.predictor(its_config, state.apply_fn)
-        probs = predict(state.ema, source.read("train", split.unlabelled))
-        files.write_npz(kept, teacher=probs)
+        images = Images(source, "train", split.unlabelled)
+        files.write_npz(kept, teacher=predict({"ema": state.ema}, images)["ema"])
     with np.load(kept, allow_pickle=False) as found:
         return {"unlabelled": {"teacher": found["teacher"]}}

@@ -1,15 +1,17 @@
 """One run from its config to its numbers: prepare, train or resume, evaluate, say what came out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lowlabel_jax.configuration.check import check
 from lowlabel_jax.configuration.keys import Config
-from lowlabel_jax.configuration.resolve import resolve, seeds
+from lowlabel_jax.configuration.resolve import as_dict, resolve, seeds
 from lowlabel_jax.core import files, log, signals
 from lowlabel_jax.core.errors import Diverged, Interrupted
-from lowlabel_jax.data import feed, source, splits
+from lowlabel_jax.data import feed, source, split_table, splits
+from lowlabel_jax.data.opened import images_of, open_data
 from lowlabel_jax.evaluation import evaluate as evaluation
 from lowlabel_jax.runs import directory as rundir
 from lowlabel_jax.runs import evaluate, results, teacher
@@ -29,8 +31,11 @@ class Plan(NamedTuple):
 def prepare(config: Config, directory: Path) -> Plan:
     """Check the config, open the data, divide it. Raises UserError with all that is wrong."""
     check(config)
-    data = source.open_source(config.source.to_dict())
-    kept = evaluate.kept_split(directory) if rundir.holds_run(directory) else None
+    data = open_data(config.to_dict())
+    kept = None
+    if rundir.holds_run(directory):
+        rundir.check_data(directory, as_dict(config), data)
+        kept = evaluate.kept_split(directory)
     split = splits.split_of(data, config.split.to_dict(), seeds(config)["split"], kept)
     plan = Plan(resolve(config, splits.info_of(data, split), data.fingerprint), data, split)
     teacher.check(plan.config, directory, data, split)
@@ -83,11 +88,14 @@ def _run(plan: Plan, directory: Path, command: Sequence[str]) -> dict[str, Any]:
         log.say(f"resuming {directory} at step {progress.step}")
     splits.write(evaluate.kept_split(directory), plan.split, plan.source)
     rundir.begin(directory, config, command or rundir.command_line())
+    if plan.source.names:  # files: what became of them is news
+        log.say(split_table.describe(plan.source, plan.split))
     log.say(results.introduction(config, directory))
-    feeder = _feeder(plan, teacher.columns(config, directory, plan.source, plan.split))
+    columns = teacher.columns(config, directory, plan.source, plan.split)
     total = loop.total_steps(config)
     try:
         with (
+            _feeding(plan, columns) as feeder,
             signals.stop_request() as stop,
             record.recording(directory, progress.step) as rows,
             watch.watching(total, progress.step) as line,
@@ -110,7 +118,7 @@ def finish(plan: Plan, directory: Path, state: TrainState) -> dict[str, Any]:
     """Read the test set, once; write the numbers and the guesses; say what came out."""
     numbers = {}
     for name in ("validation", "test"):
-        images, label = splits.examples(plan.source, plan.split, name)
+        images, label = images_of(plan.source, plan.split, name)
         if len(label):
             given = (plan.config, state, images, label)
             numbers[name] = results.score(*given, name, directory)
@@ -122,14 +130,24 @@ def finish(plan: Plan, directory: Path, state: TrainState) -> dict[str, Any]:
     return numbers
 
 
-def _feeder(plan: Plan, columns: teacher.Columns) -> loop.Feeder:
-    order = plan.config["seeds"]["order"]
-    return lambda sizes: feed.resident_feed(plan.source, plan.split, sizes, order, columns)
+@contextmanager
+def _feeding(plan: Plan, columns: teacher.Columns) -> Iterator[loop.Feeder]:
+    """sizes -> feed, and every feed that was opened is closed at the end."""
+    order, balanced = plan.config["seeds"]["order"], plan.config["batch"]["balanced"]
+    given = {**plan.config["feed"], "balanced": balanced}
+    with ExitStack() as opened:
+
+        def feeder(sizes: dict[str, int]) -> feed.Feed:
+            made = feed.open_feed(plan.source, plan.split, sizes, order, columns, **given)
+            opened.callback(made.close)
+            return made
+
+        yield feeder
 
 
 def _validator(plan: Plan) -> Callable[[TrainState], dict[str, float]]:
     """validate(state) -> numbers, compiled at its first call."""
-    images, label = splits.examples(plan.source, plan.split, "validation")
+    images, label = images_of(plan.source, plan.split, "validation")
     made: dict[str, evaluation.Predict] = {}
 
     def validate(state: TrainState) -> dict[str, float]:

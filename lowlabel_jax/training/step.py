@@ -44,9 +44,12 @@ def make_step(
 
 
 def fetch(batch: Any, resident: Any) -> dict[str, dict[str, jax.Array]]:
-    """This step's images and labels by stream, taken from the device's own copy of the data."""
+    """This step's images and labels by stream, taken from the device's own copy of the data.
+
+    What the host has sent along (a streamed feed's images) is there already.
+    """
     return {
-        stream: {"index": rows["index"]}
+        stream: dict(rows)
         | {name: values[rows["index"]] for name, values in resident[stream].items()}
         for stream, rows in batch.items()
     }

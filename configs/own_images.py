@@ -1,0 +1,36 @@
+"""Your own photos, a folder for each class: a small network from nothing, a test set set aside.
+
+python launch.py --config=configs/own_images.py --workdir=runs/mine --config.source.path=FOLDER
+    few of them labelled? put the others into FOLDER/unlabelled and FOLDER's classes into
+    FOLDER/train, and add --config.objective.name=fixmatch
+    a table instead of folders: --config.source.name=table --config.source.path=labels.csv
+
+A fifth of the photos are the test set and a tenth the validation set, decided by what is in each
+file: photos that are added later move none of the others. docs/own-images.md goes through it.
+"""
+
+from lowlabel_jax.configuration.keys import base
+
+
+def get_config():
+    """All labels that there are, strong augmentation, 1,000 steps."""
+    config = base()
+    config.source = {"name": "folder", "path": "photos"}
+    config.image.size = 96
+    config.split.rule = "content"
+    config.split.test = {"fraction": 0.2}
+    config.split.validation = {"fraction": 0.1}
+    config.split.labelled = {"fraction": 1.0}
+    config.batch.labelled = 32
+    config.batch.mu = 3
+    config.batch.evaluation = 100
+    config.augment.weak = {"name": "standard", "flip": True, "shift": 0.1, "zoom": 0.1}
+    config.augment.strong = {"name": "photo"}
+    config.model = {"name": "small_cnn", "channels": (16, 32, 64, 128), "momentum": 0.95}
+    config.objective = {"name": "supervised", "strong": True}
+    config.optimizer = {"name": "adam", "rate": {"name": "cosine", "peak": 2e-3, "warmup": 50}}
+    config.ema.decay = 0.99
+    config.length = {"steps": 1000}
+    config.log_every = 50
+    config.evaluate_every = 250
+    return config
