@@ -4,8 +4,10 @@ python launch.py --config=configs/cifar10_fixmatch.py:labels=250 --workdir=runs/
 python launch.py --config=configs/cifar10_fixmatch.py:labels=250 --workdir=runs/c250 --sweep
     five label draws, FixMatch and supervised; budget=short or budget=laptop for less than
     the paper's 2^20 steps: --config=configs/cifar10_fixmatch.py:labels=250,budget=laptop
-Data: TFDS, prepared before; or any .npz (see lowlabel_jax/data/arrays.py):
-    --config.source.name=arrays --config.source.path=cifar10.npz
+Data: TFDS, prepared before. --config.source.download=True fetches it, which takes TensorFlow;
+without it or without a network: python -m tools.prepare_tfds cifar10 FOLDER DATA_DIR
+    --config.source.data_dir=DATA_DIR        where it lies, if not in ~/tensorflow_datasets
+    --config.source.name=arrays --config.source.path=cifar10.npz      or any .npz (data/arrays.py)
 
 The paper reports errors of 13.81 +- 3.37, 5.07 +- 0.65 and 4.26 +- 0.05 % (five label draws, median
 of the last 20 checkpoints, as here). Its cost there: 6 hours on an A100, four days

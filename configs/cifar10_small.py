@@ -3,6 +3,9 @@
 python tools/make_npz.py cifar10 FOLDER cifar10_small.npz --small
 python launch.py --config=configs/cifar10_small.py:labels=250 --workdir=runs/small \\
     --config.source.path=cifar10_small.npz
+Or from TFDS, whose order of the images, and so the draw of the labels, is another:
+python -m tools.prepare_tfds cifar10 FOLDER DATA_DIR --small
+    --config.source.name=tfds --config.source.dataset=cifar10 --config.source.data_dir=DATA_DIR
 
 0.42 s of one core a step by CPU time, 10 to 11 core-minutes in all. Test accuracy (EMA, 2,000
 images) on one draw of the labels, seed 1: 250 labels .469 (supervised on strong views .460, on weak

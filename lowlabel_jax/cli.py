@@ -174,7 +174,7 @@ def summary(options: argparse.Namespace) -> int:
 def data_check(options: argparse.Namespace) -> int:
     """Look at data before training: counts, broken files, copies, leaks; 2 if anything is wrong."""
     from lowlabel_jax.runs import data_check as check
-    from lowlabel_jax.runs import data_given, data_html, data_page
+    from lowlabel_jax.runs import data_files, data_given, data_page
 
     count, writes = options.preview, bool(options.html or options.out)
     if count is not None and count < 1:
@@ -183,7 +183,7 @@ def data_check(options: argparse.Namespace) -> int:
         given = (options.data, options.overrides, options.out, writes or bool(count))
         data = data_given.opened_data(*given)
         found = check.found_in(data)
-    page = data_page.page(data, found.report)
+    page = data_page.page(data, found)
     log.say(json.dumps(found.report, indent=2) if options.json else page)
     written = []
     if count and data.source:
@@ -193,8 +193,10 @@ def data_check(options: argparse.Namespace) -> int:
         from lowlabel_jax.runs import preview
 
         written = [preview.preview(data, data.source, count)]
-    written += data_html.write(data, found, written) if writes else []
-    print("\n" + data_page.where(data, written), file=sys.stderr if options.json else sys.stdout)
+    written += data_files.write(data, found, written) if writes else []
+    if written or not options.json:
+        said = data_page.where(data, written)
+        print(f"\n{said}", file=sys.stderr if options.json else sys.stdout)
     return 2 if check.is_wrong(found.report) else 0
 
 

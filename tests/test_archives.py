@@ -184,6 +184,17 @@ def test_a_member_that_leads_outside_or_is_no_file_is_named(tmp_path, place, suf
     assert nothing_left(place)
 
 
+@pytest.mark.parametrize("up", range(1, 7))
+def test_a_link_to_a_file_that_is_there_outside_is_refused(tmp_path, place, up):
+    place.parent.mkdir(parents=True)
+    for folder in (tmp_path, place.parent.parent, place.parent):
+        (folder / "secret").write_text("x")
+    made = packed(tmp_path, ".zip", [entry("evil", kind=LINK, target="../" * up + "secret")])
+    with pytest.raises(UserError, match="the member 'evil' is a link"):
+        unpack(made, place)
+    assert [path.name for path in place.parent.iterdir()] == ["secret"]
+
+
 def test_a_zip_of_windows_has_folders_and_no_way_out(tmp_path, place):
     good = zipped(tmp_path / "a.zip", [entry("cats\\1.jpg", b"one")])
     assert below(unpack(good, place)) == {"cats/1.jpg": b"one"}
@@ -290,8 +301,8 @@ def damaged(kind, whole):
 @pytest.mark.parametrize("kind", ["cut", "flipped", "empty", "text"])
 @pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz", ".tar.xz", ".tar.bz2"])
 def test_a_damaged_archive_is_said_and_leaves_nothing(tmp_path, place, suffix, kind):
-    noise = random.Random(0)
-    members = [entry(f"{n}.jpg", noise.randbytes(512 if suffix == ".tar" else 5000)) for n in "abc"]
+    noise, size = random.Random(0), 512 if suffix == ".tar" else 5000
+    members = [entry(f"{n}.jpg", bytes(noise.choices(b"some text", k=size))) for n in "abc"]
     made = packed(tmp_path, suffix, members)
     whole = made.read_bytes()
     if suffix == ".tar":  # it has no checksum but its headers': hit the second one

@@ -282,7 +282,7 @@ def test_evaluating_it_again_gives_the_same_and_a_page(finished):
     assert not {"temperature_scaling", "operating_points"} & set(fitted_on), "it would flatter"
     page = evaluate.page(again)
     assert f"T = {again['temperature_scaling']['temperature']:.3f}" in page
-    assert "precision wanted of nine" in page and "macro-F1" in page
+    assert "wanted precision of nine" in page and "macro-F1" in page
     precision, recall, f1 = (again["per_class"][1][k] for k in ("precision", "recall", "f1"))
     (row,) = (line.split() for line in page.splitlines() if line.startswith("nine"))
     shown = ["-" if v is None else f"{v:.3f}" for v in (recall, precision, f1)]
@@ -300,7 +300,7 @@ def test_validation_guesses_of_another_step_are_not_used(finished):
         np.savez(place, **{k: v for k, v in kept.items() if k != "step"})
         found = evaluate.evaluate(run, "test")
         assert "operating_points" not in found
-        assert "precision wanted" not in evaluate.page(found)
+        assert "wanted precision" not in evaluate.page(found)
     finally:
         place.write_bytes(before)
     assert evaluate.evaluate(run, "test") == numbers

@@ -114,6 +114,18 @@ def test_runs_pair_by_split_seed_and_not_by_place(tmp_path):
     assert pair["ci95"] == pytest.approx([0.1, 0.1])
 
 
+def test_folds_are_draws_of_one_method_and_pair_with_each_other(tmp_path):
+    for name, gain in (("fixmatch", 0.1), ("supervised", 0.0)):
+        for fold in (0, 1):
+            split = {"folds": 2, "fold": fold}
+            place = tmp_path / f"{name}{fold}"
+            run(place, 0.5 + 0.2 * fold + gain, objective=name, split=split)
+    result = c.compare([tmp_path])
+    assert result["methods"]["fixmatch"]["seeds"] == ["0, fold 0", "0, fold 1"]
+    assert result["pairs"][0]["n"] == 2
+    assert abs(result["pairs"][0]["difference"]) == pytest.approx(0.1)
+
+
 def test_seeds_that_do_not_pair_are_compared_by_welch(tmp_path):
     for seed in range(3):
         run(tmp_path / f"a{seed}", 0.9 + seed / 100, seed, "fixmatch")

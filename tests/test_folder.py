@@ -122,6 +122,7 @@ def test_sets_can_lie_deeper_and_be_written_with_slashes(tmp_path):
         "train": ["a/b/cats/1.jpg", "a/b/dogs/2.jpg"],
         "test": ["c/cats/3.jpg", "c/dogs/4.jpg"],
     }
+    assert listed(tmp_path / "c", train=".").paths == {"train": ["cats/3.jpg", "dogs/4.jpg"]}
 
 
 @pytest.mark.parametrize("name", [f"a{suffix}" for suffix in image_paths.EXTENSIONS])
@@ -267,6 +268,15 @@ def test_links_below_the_folder_are_followed_once(tmp_path):
     assert kinds(found)["link to what is read already"] is False
 
 
+def test_a_folder_around_one_that_was_followed_is_read_without_it(tmp_path):
+    tree(tmp_path, "store/1.jpg", "store/inner/2.jpg", "train/dogs/3.jpg")
+    (tmp_path / "train/cats").mkdir()
+    (tmp_path / "train/cats/a").symlink_to("../../store/inner")
+    (tmp_path / "train/cats/b").symlink_to("../../store")
+    paths = listed(tmp_path).paths["train"]
+    assert paths == ["train/cats/a/2.jpg", "train/cats/b/1.jpg", "train/dogs/3.jpg"]
+
+
 def test_a_path_that_is_itself_a_link_is_a_folder_like_others(tmp_path):
     tree(tmp_path / "real", *PAIR)
     (tmp_path / "link").symlink_to("real")
@@ -324,6 +334,7 @@ def test_a_folder_that_may_not_be_read_is_wrong(tmp_path, monkeypatch):
         ),
         (PAIR, {"test": "./train/"}, "train and test would share images", "a folder of its own"),
         (PAIR, {"test": "train/cats"}, "train and test would share", "train/cats'"),
+        (["a/b/c/1.jpg"], {"train": "a/b", "test": "a"}, "train and test would share", "a/b'"),
         ([*PAIR, "test/cats/1.jpg"], {"train": "."}, "train and test would share", "test= (empty)"),
         (PAIR, {"test": "tset"}, "no folder 'tset' in .* for the set test", "there are: 'train'"),
         ([*PAIR, "val/cats/1.jpg"], {"validation": "vall"}, "Did you mean 'val'", "validation"),

@@ -158,6 +158,12 @@ def test_a_line_that_is_wrong_is_named(tmp_path, changed, path, line, kind, said
         assert str(tmp_path) in caught.value.hint and len(caught.value.hint.split()) > 8
 
 
+def test_a_check_leaves_out_lines_that_are_wrong(tmp_path):
+    found = listed(tmp_path, train=TRAIN + "soup/9\n", test=TEST + "pie/1\nant/1\n")
+    assert [len(found.paths[name]) for name in ("train", "test")] == [3, 2]
+    assert [p.kind for p in found.problems] == ["missing file", "unknown class", "in two sets"]
+
+
 def test_the_ten_classes_of_food_are_read():
     if not (REAL / "food10").is_dir():
         pytest.skip(f"{REAL / 'food10'} is not there: set LOWLABEL_TEST_DATA")

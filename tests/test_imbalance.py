@@ -198,6 +198,8 @@ def test_a_batch_is_a_function_of_the_step_the_seed_and_the_stream():
     assert (drawn([7], 9, labels, seed=1) != before).any()
     assert (balanced_indices(7, 9, labels, 7, [0, 1]) != before[0]).any()
     assert len({tuple(b) for b in drawn(range(20), 9, labels)}) == 20
+    one_class = np.zeros(12, int)
+    assert (drawn([0], 12, one_class) != drawn([0], 12, one_class, seed=1)).any()
 
 
 def test_which_classes_have_the_surplus_goes_round_and_by_seed():

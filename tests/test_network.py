@@ -40,7 +40,9 @@ def test_this_machine_is_within_reach(name):
         port = server.getsockname()[1]
         answer = threading.Thread(target=lambda: server.accept()[0].close())
         answer.start()
-        with socket.create_connection((name, port), timeout=10) as mine:
+        with socket.socket() as mine:
+            mine.settimeout(10)
+            mine.connect((name, port))
             assert mine.recv(1) == b""
         answer.join()
 

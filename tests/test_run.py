@@ -338,6 +338,7 @@ def test_39_fewer_labels_than_the_batch(tmp_path, capsys):
         config(
             "fixmatch",
             "--config.split.labelled.total=4",
+            "--config.split.allow_fewer=True",  # four of ten classes
             "--config.batch.labelled=64",
             "--config.length.steps=1",
         ),

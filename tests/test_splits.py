@@ -598,13 +598,16 @@ def test_unknown_classes_are_unlabelled_images_and_nothing_more():
     assert numbers_of(made, np.array([0, 1]), "test") == {90, 92}
     assert numbers_of(made, np.array([0]), "validation") == {82}
     assert numbers_of(made, np.array([5]), "train") == {5}
-    assert made.digests["test"] == [b"a", b"c"] and made.names == data.names
+    assert made.digests["test"] == [b"a", b"c"] and made.names["train"] == data.names["train"]
+    assert without(data._replace(names={"test": "abcd"}), ["bee"]).names["test"] == ["a", "c"]
     assert made.draw and made.draw("test", np.array([1]), np.array([0])) == [2]
     assert made.fingerprint not in (data.fingerprint, without(data, ["ant"]).fingerprint)
     split = splits.split_of(made, wanted(unknown_classes=("bee",)), 0)
     assert set(np.flatnonzero(data.labels["train"] == 1)) <= set(split.unlabelled)
     assert len(split.unlabelled) == 20 and splits.info_of(made, split).sizes["test"] == 2
     assert without(data, ()) is data
+    odd = toy([0, 1, 2] * 4, test=([0, 1, -1], range(90, 93)))  # a mistake, still to be said
+    assert without(odd, ["bee"]).labels["test"].tolist() == [0, -1]
 
 
 def test_unknown_classes_must_be_there_and_be_taken_out():
@@ -662,7 +665,7 @@ def test_the_table_says_every_image_s_set_and_can_be_read_back(tmp_path):
         "é.png",
     ]
     data = toy([0, 1, 2, 0, 1, 2, -1, 0], called=called, test=([1, 2], [90, 91]))
-    split = splits.Split(*(np.array(rows, int) for rows in ([0, 1, 2], [0, 2, 6, 4], [3])))
+    split = splits.Split(*(np.array(rows, int) for rows in ([0, 1, 2], [0, 2, 6, 4, 5], [3])))
     table = tmp_path / "split_label.csv"
     digest = split_table.write_table(table, split, data)
     assert digest == hashlib.sha256(table.read_bytes()).hexdigest()
@@ -674,6 +677,7 @@ def test_the_table_says_every_image_s_set_and_can_be_read_back(tmp_path):
         ["./=cmd.png", "cat", "train"],
         ["./+1.png", "ant", "validation"],
         ["./-1.png", "bee", "unlabelled"],
+        ["./@x.png", "cat", "unlabelled"],
         ["new\nline\r.png", "", "unlabelled"],
         ["test[0]", "bee", "test"],
         ["test[1]", "cat", "test"],

@@ -34,7 +34,7 @@ def prepare(dataset: str, arrays: Mapping[str, np.ndarray], data_dir: Path) -> P
     """
     import tensorflow_datasets as library
 
-    builder = library.builder(dataset, data_dir=str(data_dir))
+    builder: Any = library.builder(dataset, data_dir=str(data_dir))
     if builder.data_path.exists():
         raise UserError(f"{builder.data_path} is there already.", "remove it, or give another.")
     builder._split_generators = lambda _: _splits(builder.info.features, arrays)

@@ -85,7 +85,7 @@ def _unpack(archive: Path, folder: Path, most_bytes: int, most_members: int) -> 
     for count, member in enumerate(members(archive, folder), 1):
         if count > most_members:
             raise _refusal(archive, member.name, f"is one more than {most_members:,} members")
-        path = _below(archive, folder, member.name, member.name)
+        path = _below(archive, folder, member.name)
         if member.kind == "device":
             raise _refusal(archive, member.name, "is neither file, folder nor link")
         if member.kind == "folder":
@@ -113,10 +113,9 @@ def _link(archive: Path, folder: Path, links: list[Member]) -> None:
     """Make the links, none of them below another, then look where each one leads."""
     symbolic = {PurePosixPath(link.name): link for link in links if link.kind == "symbolic link"}
     for link in (link for link in links if link.kind == "hard link"):  # while there is no other
-        target = _below(archive, folder, link.target, link.name)
         path = folder / link.name
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.link(target, path, follow_symlinks=False)
+        os.link(folder / link.target, path, follow_symlinks=False)  # a tar's filter has seen it
     for name, link in symbolic.items():
         if not symbolic.keys().isdisjoint(name.parents):
             raise _refusal(archive, link.name, "lies below a link")
@@ -128,15 +127,15 @@ def _link(archive: Path, folder: Path, links: list[Member]) -> None:
             inside = (folder / name).resolve(strict=True).is_relative_to(home)
         except (OSError, RuntimeError):  # the latter: a loop
             raise _refusal(archive, link.name, "is a link to what is not there") from None
-        if not inside or link.target.startswith("/"):
+        if not inside:
             raise _refusal(archive, link.name, f"is a link that leads outside: {link.target!r}")
 
 
-def _below(archive: Path, folder: Path, name: str, member: str) -> Path:
+def _below(archive: Path, folder: Path, name: str) -> Path:
     """Where a name lies in the folder. Raises UserError where it would not lie in it."""
     absolute = name.startswith("/") or re.match(r"[A-Za-z]:[/\\]", name)
     if absolute or ".." in name.split("/") or "\0" in name:
-        raise _refusal(archive, member, f"leads outside: {name!r}")
+        raise _refusal(archive, name, "leads outside")
     return folder / name
 
 

@@ -10,8 +10,9 @@ from lowlabel_jax.data import near
 from lowlabel_jax.data.inspection import Record, dhash
 from lowlabel_jax.data.source import Source, digests, image_hashes
 
-BLOCK = 1000  # arrays read at once
-FILES = 100  # and images that are decoded for it
+BLOCK = 1000  # images read at once, fewer where they would take more than
+BYTES = 2**25
+FILES = 100  # images decoded at once
 SAMPLE = 500  # files of a set that are decoded for mean and spread: a fixed draw, some seconds
 WIDE = 3.0  # a long side of so many short ones is worth a look
 
@@ -49,8 +50,9 @@ def _scan_arrays(data: Source, name: str) -> Scan:
     hashes, dhashes, constant = [], [], [np.zeros(0, np.int64)]
     histogram = np.zeros((channels, 256), np.int64)
     large = min(data.image_shape[:2]) >= near.SIDE
-    for start in range(0, count, BLOCK):
-        images = data.read(name, np.arange(start, min(start + BLOCK, count)))
+    block = min(BLOCK, max(1, BYTES // int(np.prod(data.image_shape))))
+    for start in range(0, count, block):
+        images = data.read(name, np.arange(start, min(start + block, count)))
         hashes += image_hashes(images)
         dhashes += [int(dhash(near.grey(image)), 16) for image in images] if large else []
         histogram += _histogram(images)

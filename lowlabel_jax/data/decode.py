@@ -58,9 +58,7 @@ def _turn(image: Image.Image) -> None:
         ImageOps.exif_transpose(image, in_place=True)
     except MemoryError:
         raise
-    except (
-        Exception
-    ):  # of EXIF's other tags, which Pillow writes anew after it has turned the image
+    except Exception:  # of EXIF's other tags: Pillow writes them anew once the image is turned
         return
 
 

@@ -26,7 +26,8 @@ LAYOUT = (
     "train), or PATH/CLASS/*.jpg."
 )
 HINTS = {
-    "empty class": "put images into these folders, or remove the folders.",
+    "empty class": "put images into these folders, or remove the folders; links that lead out of "
+    "PATH are not followed.",
     "classes differ": "every set needs the same class folders: add what lacks, remove what is too "
     "many, or leave a set out: --config.source.test=",
     "one class only": "two classes or more are wanted. If the class folders lie deeper, set "

@@ -105,7 +105,8 @@ def _class_names(root: Path, folders: list[str]) -> tuple[tuple[str, ...], list[
     twice = sorted({name for name in folders if folders.count(name) > 1})
     if twice:
         raise UserError(
-            f"{root / 'meta/classes.txt'} has {shown(twice)} twice.", "write each class folder in it once."
+            f"{root / 'meta/classes.txt'} has {shown(twice)} twice.",
+            "write each class folder in it once.",
         )
     if not (root / "meta/labels.txt").is_file():
         why = "is not there: classes are called as their folders"

@@ -4,6 +4,7 @@ Hidden files and folders are passed over. A link is followed where it leads belo
 what has not been read yet; so no link loops, and no file outside is ever opened.
 """
 
+import heapq
 import os
 import posixpath
 import re
@@ -33,15 +34,16 @@ def find(root: Path, below: str = "") -> Found:
     """All that lies below root, or below a folder of it: no file is opened. Paths are from root."""
     found = Found([], [], [], [])
     home, seen = os.path.realpath(root), set()
-    links = sorted(_walk(root, below, found, seen))
+    links = sorted(_walk(root, below, found, seen))  # a heap: what is followed depends on no disk
     while links:
-        link, *links = links
+        link = heapq.heappop(links)
         target = os.path.realpath(root / link)
         if why := _not_followed(root, link, target, home, seen):
             found.problems.append(why)
         elif os.path.isdir(target):
             found.folders.append(link)
-            links = sorted([*links, *_walk(root, link, found, seen)])
+            for further in _walk(root, link, found, seen):
+                heapq.heappush(links, further)
         else:
             is_image = is_image_name(link) and os.path.isfile(target)
             (found.images if is_image else found.others).append(link)

@@ -23,7 +23,7 @@ class Run(NamedTuple):
 
     path: Path
     label: str
-    seed: int
+    seed: int | str  # of the split; "3, fold 0" where runs are folds of one
     config: dict[str, Any]
     test: dict[str, Any]
 
@@ -62,7 +62,9 @@ def read(path: Path) -> Run:
     config = files.read_json(path / "config.json")
     try:
         label = config.get("method") or "+".join(p["objective"]["name"] for p in config["phases"])
-        seed = config["seeds"]["split"]
+        seed, split = config["seeds"]["split"], config.get("split", {})
+        if split.get("folds"):
+            seed = f"{seed}, fold {split['fold']}"
     except (KeyError, TypeError) as error:
         raise UserError(f"{path}/config.json is not the config of a run: no {error}.") from None
     return Run(path, label, seed, config, files.read_json(path / "eval/test.json"))
@@ -102,6 +104,7 @@ def group_by_method(runs: Iterable[Run]) -> dict[str, list[Run]]:
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         own = {k: v for k, v in run.config.items() if k not in NOT_THE_METHOD}
+        own["split"] = {k: v for k, v in own.get("split", {}).items() if k != "fold"}
         groups.setdefault((run.label, json.dumps(own, sort_keys=True)), []).append(run)
     flat = {key: dict(_leaves(json.loads(key[1]))) for key in groups}
     named = {}

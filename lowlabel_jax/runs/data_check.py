@@ -30,17 +30,19 @@ class Found(NamedTuple):
 
     report: dict[str, Any]  # what --json prints
     same: list[list[Place]] = []  # groups of images that are equal
-    near: list[Near] = []  # pairs that are nearly so, the most alike first
+    near: list[Near] = []  # pairs that are nearly so: across sides, then the most alike first
+    hints: Sequence[str] = ()  # what to type about what is wrong
 
 
 def found_in(data: Data) -> Found:
     """All that there is to say about data. An image is called by its file, or "train[7]"."""
     source = data.source
     if source is None:
-        return Found(EMPTY | {"problems": [_as_json(p) for p in data.problems]})
+        return Found(EMPTY | {"problems": [_as_json(p) for p in data.problems]}, hints=[data.hint])
     scans = {name: look_at.scan(source, name) for name in source.labels}
     same, parts = look_at.copies(scans), data_parts.parts_of(data, source)
     alike, complete = look_at.near_copies(scans, _small_images(data))
+    alike.sort(key=lambda pair: len(parts.sides([pair.first, pair.second])) < 2)
     leaks = [group for group in same if len(parts.sides(group)) > 1]
     within = [part for group in same for part in look_at.by_set(group) if len(part) > 1]
     counted = look_at.counts(source.class_names, parts.labels)
@@ -65,7 +67,7 @@ def found_in(data: Data) -> Found:
         "images": _images(source),
         "imbalance": unequal,
     }
-    return Found(report, same, alike)
+    return Found(report, same, alike, data_parts.hints(data, problems))
 
 
 def is_wrong(report: Mapping[str, Any]) -> bool:

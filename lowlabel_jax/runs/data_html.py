@@ -1,10 +1,9 @@
-"""The report of `lowlabel data-check` as one page that needs no network, and its pictures."""
+"""The report of `lowlabel data-check` as one page that needs no network."""
 
 import base64
 import html
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from lowlabel_jax import __version__
@@ -13,8 +12,8 @@ from lowlabel_jax.data.source import Problem, where
 from lowlabel_jax.runs import data_pictures as pictures
 from lowlabel_jax.runs.data_check import Found, is_wrong
 from lowlabel_jax.runs.data_given import Data
-from lowlabel_jax.runs.data_page import near, own_sets, printable, printed, verdict
-from lowlabel_jax.runs.data_pictures import Panel
+from lowlabel_jax.runs.data_page import near, printable, printed, verdict
+from lowlabel_jax.runs.data_pictures import Panel, Pictures
 
 LISTED = 200  # problems of a kind on the page; report.json has them all
 BARS = {  # colours that the colour-blind can tell apart (Okabe and Ito)
@@ -65,54 +64,30 @@ PAGE = """<!DOCTYPE html>
 """
 
 
-def write(data: Data, found: Found, drawn: Sequence[Path] = ()) -> list[Path]:
-    """Write report.json, report.html and the pictures to data.out, and say where they are.
-
-    drawn: preview.png, where it was drawn before.
-    """
-    title, written = printable(data.name), []
-    shown, pairs, groups = {}, [], []
-    if data.source:
-        shown = pictures.samples(data.source)
-        pairs = pictures.near_duplicates(data.source, found)
-        groups = pictures.duplicates(data.source, found)
-    if shown:
-        written.append(data.out / "samples.png")
-        pictures.save(pictures.draw_samples(title, shown), written[-1])
-    if pairs:
-        written.append(data.out / "near_duplicates.png")
-        pictures.save(pictures.draw(f"{title}: nearly the same", ["", ""], pairs), written[-1])
-    files.write_json(data.out / "report.json", found.report)
-    body = "\n".join(_body(data, found.report, shown, pairs, groups, drawn))
-    page = PAGE.format(title=f"data-check: {_safe(data.name)}", style=STYLE, body=body)
-    files.write_text(data.out / "report.html", page)
-    return [data.out / "report.html", data.out / "report.json", *written]
+def html_page(data: Data, found: Found, shown: Pictures, previews: Sequence[bytes] = ()) -> str:
+    """The whole page. previews: PNG pictures of what training sees."""
+    body = "\n".join(_body(data, found, shown, previews))
+    return PAGE.format(title=f"data-check: {_safe(data.name)}", style=STYLE, body=body)
 
 
-def _body(
-    data: Data,
-    report: Mapping[str, Any],
-    shown: Mapping[str, Sequence[Panel]],
-    pairs: Sequence[Sequence[Panel]],
-    groups: Sequence[Sequence[Panel]],
-    drawn: Sequence[Path],
-) -> Iterator[str]:
+def _body(data: Data, found: Found, shown: Pictures, previews: Sequence[bytes]) -> Iterator[str]:
+    report = found.report
     yield f"<h1>What is in {_safe(data.name)}</h1>"
     wrong = "wrong" if is_wrong(report) else ""
     yield f'<p class="verdict {wrong}">{_safe(verdict(data, report))}</p>'
-    yield from _problems(report["problems"], data.hint)
+    yield from _problems(report["problems"], found.hints)
     if report["classes"]:
-        yield from _classes(report, own_sets(data))
+        yield from _classes(report)
         yield from _images(report)
-        yield from _copies(report, groups)
-        yield from _near(report, pairs)
+        yield from _copies(report, shown.groups)
+        yield from _near(report, shown.near)
         yield '<h2 id="samples">Samples</h2>'
         yield '<p class="quiet">Training images as they are cut for the network.</p>'
-        for name, those in shown.items():
+        for name, those in shown.samples.items():
             yield f'<h3>{_safe(name)}</h3><div class="grid">{_figures(those)}</div>'
-    for path in drawn:
+    for content in previews:
         yield '<h2 id="preview">Preview: what training sees</h2>'
-        yield f'<div class="scroll preview">{_img(path.read_bytes(), "png", "preview")}</div>'
+        yield f'<div class="scroll preview">{_img(content, "png", "preview")}</div>'
     yield f'<p class="quiet">lowlabel_jax {__version__}, {files.now()}</p>'
 
 
@@ -121,7 +96,7 @@ def _safe(text: object) -> str:
     return html.escape(printable(str(text)))
 
 
-def _problems(problems: Sequence[Mapping[str, Any]], hint: str) -> Iterator[str]:
+def _problems(problems: Sequence[Mapping[str, Any]], hints: Sequence[str]) -> Iterator[str]:
     yield '<h2 id="problems">Problems</h2>'
     if not problems:
         yield "<p>None.</p>"
@@ -136,7 +111,7 @@ def _problems(problems: Sequence[Mapping[str, Any]], hint: str) -> Iterator[str]
         yield f'<details class="{"wrong" if kind[1] else "odd"}"{state}>'
         yield f'<summary>{head} <span class="quiet">({said})</span></summary>'
         yield f"<ul>{rows}</ul></details>"
-    if hint:
+    for hint in hints:
         yield f"<p>What to do: {_safe(hint)}</p>"
 
 
@@ -145,7 +120,7 @@ def _problem(problem: Mapping[str, Any]) -> str:
     return f"{_safe(where(told))}{_safe(told.detail)}"
 
 
-def _classes(report: Mapping[str, Any], own: Sequence[str]) -> Iterator[str]:
+def _classes(report: Mapping[str, Any]) -> Iterator[str]:
     """A row a class, a number and a bar a set; bars of a set are comparable."""
     yield '<h2 id="classes">Classes and sets</h2><div class="scroll"><table>'
     sets = list(next(iter(report["classes"].values())))

@@ -5,13 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from lowlabel_jax.data.source import SHOWN, Problem, listed
+from lowlabel_jax.runs.data_check import Found
 from lowlabel_jax.runs.data_given import Data
 
 WIDEST = 40  # letters of a class name before it is cut in its middle
+CLASSES = 30  # that are shown
 
 
-def page(data: Data, report: Mapping[str, Any]) -> str:
+def page(data: Data, found: Found) -> str:
     """Everything in one screen or two; of each kind of problem the first ten."""
+    report = found.report
     lines = [verdict(data, report), ""]
     if report["classes"]:
         lines += [
@@ -26,7 +29,7 @@ def page(data: Data, report: Mapping[str, Any]) -> str:
             f"{'near duplicates':<16} {near(report)}",
         ]
     lines += [*_problems(report["problems"], True), *_problems(report["problems"], False)]
-    return "\n".join(lines + ([f"hint: {printable(data.hint)}"] if data.hint else []))
+    return "\n".join([*lines, *(f"\nhint: {printable(hint)}" for hint in found.hints)])
 
 
 def verdict(data: Data, report: Mapping[str, Any]) -> str:
@@ -35,7 +38,7 @@ def verdict(data: Data, report: Mapping[str, Any]) -> str:
     odd = len(report["problems"]) - wrong
     said = f"{wrong} thing{'s' * (wrong != 1)} wrong" if wrong else "nothing wrong"
     looks = f", {odd} worth a look" if odd else ""
-    count = sum(of["n"] for name, of in report["splits"].items() if name in own_sets(data))
+    count = sum(of["n"] for name, of in report["splits"].items() if name in _own_sets(data))
     held = f" ({count:,} images, {len(report['classes'])} classes)" if report["classes"] else ""
     return f"{printable(data.name)}{held}: {said}{looks}"
 
@@ -47,7 +50,7 @@ def where(data: Data, written: Sequence[Path]) -> str:
     return f"--html writes this with pictures to {printable(str(data.out / 'report.html'))}"
 
 
-def own_sets(data: Data) -> list[str]:
+def _own_sets(data: Data) -> list[str]:
     """The sets of the source itself, which have no image in common."""
     return list(data.source.labels) if data.source else []
 
@@ -91,12 +94,14 @@ def _sets(sizes: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _classes(classes: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
-    names = {label: shortened(label) for label in classes}
+    names = {label: shortened(label) for label in [*classes][:CLASSES]}
     width = max(5, *(len(name) for name in names.values()))
     sets = next(iter(classes.values()))
     yield f"{'class':<{width}}" + "".join(f"{name:>12}" for name in sets)
-    for label, counts in classes.items():
-        yield f"{names[label]:<{width}}" + "".join(f"{count:>12,}" for count in counts.values())
+    for label, name in names.items():
+        yield f"{name:<{width}}" + "".join(f"{n:>12,}" for n in classes[label].values())
+    if len(classes) > CLASSES:
+        yield f"and {len(classes) - CLASSES:,} more classes"
 
 
 def _groups(groups: Sequence[Mapping[str, Any]], where: str) -> str:

@@ -1,5 +1,6 @@
 """Which images a run would train and measure on, and what is wrong with that or worth a look."""
 
+import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ import numpy as np
 from lowlabel_jax.configuration import resolve
 from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.data import check as look_at
-from lowlabel_jax.data import splits
+from lowlabel_jax.data import image_files, listings, split_checks, splits
 from lowlabel_jax.data.check import Near, Place, Scan
 from lowlabel_jax.data.sets import Split, rows
 from lowlabel_jax.data.source import Problem, Source, image_name
@@ -17,6 +18,7 @@ from lowlabel_jax.runs.data_given import Data
 
 TINY = 10  # training images: a class of fewer is said
 UNEQUAL = 3.0  # the largest class as a multiple of the smallest: above it that is said
+SIDES = ("training", "validation", "test")  # what an image is for
 MEMBERS = 6  # images of a group that a problem names
 
 
@@ -28,13 +30,14 @@ class Parts(NamedTuple):
     refusal: str = ""  # why a run would not begin with this split
 
     def side(self, place: Place) -> str:
-        """What an image is for: "training", "validation", "test", or "" for nothing."""
+        """What an image is for, one of SIDES, or "" for nothing."""
         part = str(self.of[place[0]][place[1]])
         return "training" if part in ("train", "labelled", "unlabelled") else part
 
     def sides(self, group: Sequence[Place]) -> list[str]:
         """What the images of a group are for, each once."""
-        return sorted({self.side(place) for place in group} - {""})
+        found = {self.side(place) for place in group}
+        return [side for side in SIDES if side in found]
 
 
 def parts_of(data: Data, source: Source) -> Parts:
@@ -73,6 +76,14 @@ def opened(data: Data) -> Iterator[Problem]:
     skips = data.config.image.on_bad == "skip"
     for problem in data.problems:
         yield problem._replace(wrong=False) if skips and problem.kind == "unreadable" else problem
+
+
+def hints(data: Data, problems: Sequence[Problem]) -> list[str]:
+    """What to type about the problems that are wrong, as a run would say that refuses the data."""
+    module = importlib.import_module(f"lowlabel_jax.data.{data.config.source.name}")
+    known = getattr(module, "HINTS", {}) | {"unreadable": image_files.SKIP}
+    known |= {"leakage": split_checks.LEAK} if data.has_split else {}
+    return [text for text in [listings.advice(problems, known)] if text]
 
 
 def leakage(source: Source, parts: Parts, groups: Sequence[Sequence[Place]]) -> Iterator[Problem]:
@@ -149,7 +160,7 @@ def wide(source: Source) -> Iterator[Problem]:
     for name, records in source.records.items():
         for index, record in enumerate(records):
             if look_at.is_wide(record):
-                said = f"{record.width} x {record.height} pixels: a square shows little of it"
+                said = f"{record.width} x {record.height} pixels: as a square little of it is left"
                 yield Problem("far from square", said, image_name(source, name, index), wrong=False)
 
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 SIDE = 168  # pixels of a panel at least; smaller images are enlarged by a whole factor to it
 GAP, MARGIN, HEAD, LINE = 14, 24, 86, 17  # pixels: between panels, around, above them, a text line
 LETTERS = 25  # that fit below a panel in one line
-NAME = 46  # letters of an image's name, two lines
 PAPER, INK, QUIET, EDGE = "#FFFFFF", "#222222", "#666666", "#CCCCCC"
 SAMPLES, ACROSS = 192, 8  # images in the picture of samples, and in one of its rows
 GROUPS = 24  # groups or pairs that are shown
@@ -34,8 +33,22 @@ class Panel(NamedTuple):
     caption: Sequence[str]
 
 
-def samples(source: Source) -> dict[str, list[Panel]]:
-    """class -> some of its training images, as training would cut them, drawn by a fixed seed."""
+class Pictures(NamedTuple):
+    """What a report shows."""
+
+    samples: dict[str, list[Panel]] = {}  # by class
+    groups: Sequence[list[Panel]] = ()  # of equal images
+    near: Sequence[list[Panel]] = ()  # pairs of nearly equal ones
+
+
+def pictures_of(source: Source, found: Found) -> Pictures:
+    """What the report on a source shows: images as training would cut them."""
+    same = [panels(source, group[:MEMBERS]) for group in found.same[:GROUPS]]
+    return Pictures(_samples(source), same, _near(source, found))
+
+
+def _samples(source: Source) -> dict[str, list[Panel]]:
+    """class -> some of its training images, drawn by a fixed seed."""
     label = source.labels["train"]
     each = min(ACROSS, max(1, SAMPLES // len(source.class_names)))
     found = {}
@@ -55,12 +68,14 @@ def panels(source: Source, places: Sequence[Place]) -> list[Panel]:
 
 def _caption(source: Source, name: str, index: int) -> list[str]:
     label = look_at.class_of(source, (name, index))
-    said = "no label" if label is None else f"class {shortened(label, NAME)}"
-    return [said, shortened(image_name(source, name, index), NAME)]
+    folder, slash, file = image_name(source, name, index).rpartition("/")
+    said = "no label" if label is None else f"class {label}"
+    lines = [said, *([folder + slash] if slash else []), file]
+    return [shortened(line, LETTERS) for line in lines]
 
 
-def near_duplicates(source: Source, found: Found) -> list[list[Panel]]:
-    """The first pairs that are nearly equal, how much below the second."""
+def _near(source: Source, found: Found) -> list[list[Panel]]:
+    """The first pairs that are nearly equal, and below the second how nearly."""
     shown = []
     for pair in found.near[:GROUPS]:
         first, second = panels(source, [pair.first, pair.second])
@@ -69,18 +84,13 @@ def near_duplicates(source: Source, found: Found) -> list[list[Panel]]:
     return shown
 
 
-def duplicates(source: Source, found: Found) -> list[list[Panel]]:
-    """The first groups of equal images."""
-    return [panels(source, group[:MEMBERS]) for group in found.same[:GROUPS]]
-
-
 def draw_samples(name: str, shown: dict[str, list[Panel]]) -> "Image.Image":
     """A row a class; of many classes several share a row."""
     rows: list[list[Panel]] = [[]]
     for those in shown.values():
         if len(rows[-1]) + len(those) > ACROSS:
             rows.append([])
-        rows[-1] += those
+        rows[-1] += [panel._replace(image=np.asarray(shrunk(panel.image))) for panel in those]
     return draw(f"{name}: some images of each class", [""] * ACROSS, rows, blocks=1)
 
 

@@ -112,8 +112,8 @@ def _points(numbers: Mapping[str, Any]) -> list[str]:
     if not numbers.get("operating_points"):
         return []
     lines = [
-        f"precision wanted of {numbers['positive']}, the threshold for it from the validation set "
-        "(no promise), what it gives here",
+        f"thresholds for a wanted precision of {numbers['positive']}, chosen on the validation set "
+        "(no promise), and what they give here",
         f"{'wanted':>6} {'threshold':>10} {'on validation (95 %)':>22}"
         f" {'precision':>10} {'recall':>8} {'flagged':>8}",
     ]
