@@ -23,7 +23,7 @@ from sklearn.datasets import load_sample_images
 
 from lowlabel_jax.core import files
 from lowlabel_jax.data.crops import Fit, fit
-from lowlabel_jax.data.decode import decode
+from lowlabel_jax.data.decoding import decode
 from lowlabel_jax.data.inspection import cores, many
 
 HERE = Path(__file__).parent

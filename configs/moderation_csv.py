@@ -1,4 +1,4 @@
-"""Content moderation from a CSV `objectId,value`: ids are SHA-1 digests, the split is by their hash.
+"""Content moderation from a CSV `objectId,value`: ids are SHA-1 digests, which decide the split.
 
 python launch.py --config=configs/moderation_csv.py --workdir=runs/mod \\
     --config.source.path=labels.csv --config.source.images=FOLDER

@@ -355,6 +355,10 @@ def test_twenty_broken_kinds_give_one_report(tmp_path):
     assert done.returncode == 2 and "21 x unreadable:" in done.stdout and not done.stderr
     shown = [name for name in bad if name in done.stdout]
     assert len(shown) == 10 and "and 11 more" in done.stdout
+    assert (
+        "\nhint: repair or remove them, or leave them out: --config.image.on_bad=skip."
+        in done.stdout
+    )
     skip = "--config.image.on_bad=skip"
     done = lowlabel("data-check", tmp_path / "photos", skip, cwd=tmp_path)
     assert done.returncode == 0 and "worth a look" in done.stdout.splitlines()[0]
@@ -380,6 +384,18 @@ def test_what_is_wrong_with_a_table_is_told_with_its_lines(tmp_path):
     assert found["classes"] == {"cat": {"train": 1}, "dog": {"train": 2}}
     done = lowlabel("data-check", path, cwd=tmp_path)
     assert done.returncode == 2 and f"{path} line 4: " in done.stdout
+    assert "hint: set --config.source.images to the folder of the files" in done.stdout
+
+
+def test_of_many_classes_the_first_are_shown(tmp_path):
+    label = np.arange(40).repeat(2)
+    x = np.random.default_rng(0).integers(0, 256, (80, 4, 4, 3), np.uint8)
+    path = tmp_path / "many.npz"
+    np.savez(path, x_train=x[::2], y_train=label[::2], x_test=x[1::2], y_test=label[1::2])
+    data = data_given.opened_data(str(path))
+    assert len(report(data)["classes"]) == 40
+    page = data_page.page(data, data_check.found_in(data))
+    assert re.search(r"^29 +1 +1\nand 10 more classes$", page, re.M) and "\n30 " not in page
 
 
 def test_data_of_which_nothing_is_sound_is_told_too(tmp_path):

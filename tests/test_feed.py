@@ -138,10 +138,13 @@ def test_an_error_in_a_thread_is_the_error_of_the_step_that_wants_it():
 
 
 def test_images_are_read_when_a_part_is_asked_for():
-    asked = []
-    data = toy()
-    watched = data._replace(read=lambda name, rows: asked.append(len(rows)) or data.read(name, rows))
-    images = Images(watched, "train", np.arange(10, 30))
+    asked, data = [], toy()
+
+    def read(name, rows):
+        asked.append(len(rows))
+        return data.read(name, rows)
+
+    images = Images(data._replace(read=read), "train", np.arange(10, 30))
     assert len(images) == 20 and not asked
     np.testing.assert_array_equal(images[5:8], data.read("train", np.arange(15, 18)))
     assert asked == [3]

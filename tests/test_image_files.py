@@ -44,7 +44,8 @@ def photos(root, n=4):
 
 def everything(root):
     """A hash over the names, contents and times of all that lies in a folder."""
-    found = [(str(p), p.stat().st_mtime_ns, p.is_file() and p.read_bytes()) for p in root.rglob("*")]
+    there = root.rglob("*")
+    found = [(str(p), p.stat().st_mtime_ns, p.is_file() and p.read_bytes()) for p in there]
     return hashlib.sha256(repr(sorted(found)).encode()).hexdigest()
 
 
@@ -128,7 +129,8 @@ def test_the_fingerprint_knows_the_crop(tmp_path):
 def test_an_image_that_goes_bad_in_mid_training_is_named(tmp_path):
     source = from_files(photos(tmp_path), settings())
     (tmp_path / "dogs" / "2.png").write_bytes(b"<html>")
-    with pytest.raises(UserError, match=r"dogs/2\.png \(train\[6\], dogs\) cannot be read") as error:
+    said = r"dogs/2\.png \(train\[6\], dogs\) cannot be read"
+    with pytest.raises(UserError, match=said) as error:
         source.read("train", np.arange(8))
     assert error.value.code == 2 and "put it back" in error.value.hint
     (tmp_path / "dogs" / "2.png").unlink()
@@ -191,9 +193,7 @@ def test_resident_and_streamed_feeds_see_the_same_images(tmp_path, crop):
         if not source.draw:
             still = feed.resident_feed(source, split, {"labelled": 5}, 0)
             rows = still.batch(step)["labelled"]["index"]
-            np.testing.assert_array_equal(
-                ours["image"], still.resident["labelled"]["image"][rows]
-            )
+            np.testing.assert_array_equal(ours["image"], still.resident["labelled"]["image"][rows])
     assert (source.draw is not None) == crop.startswith("random")
     if source.draw:  # the same place in the order, another crop an epoch later
         label = np.concatenate([one.batch(s)["labelled"]["index"] for s in range(16)])

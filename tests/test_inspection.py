@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from lowlabel_jax.data import inspection
-from lowlabel_jax.data.decode import decode
+from lowlabel_jax.data.decoding import decode
 from lowlabel_jax.data.inspection import cores, dhash, inspect, many
 from tests import images
 
@@ -307,11 +307,12 @@ def test_work_may_itself_be_of_many():
 
 
 FORK = """
-import os
-from lowlabel_jax.data.inspection import many
+import os, threading
+from lowlabel_jax.data.inspection import cores, many
 many(lambda _: None, 50)
 child = os.fork()
-many(lambda _: None, 50)
+both = threading.Barrier(min(2, cores()), timeout=20)
+many(lambda place: both.wait() if place < 2 else None, 50)
 if not child:
     os._exit(7)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))

@@ -78,18 +78,28 @@ def test_the_mirrored_hash_is_that_of_the_mirrored_picture():
     assert near.mirrored(here) == there and here != there
 
 
-@pytest.mark.parametrize(("n", "kind"), [(3_000, "equal"), (3_000, "crowded")])
-def test_masses_of_like_hashes_are_cut_short_and_said(n, kind, monkeypatch):
-    """Every third would be 4.5 million pairs."""
+def test_of_equal_hashes_a_few_stand_for_all():
+    """All of them would be 4.5 million pairs."""
+    close = near.close(np.zeros(3_000, np.uint64))
+    assert not close.complete and len(close.first) == near.EQUAL * (near.EQUAL - 1) // 2
+
+
+def test_a_crowd_of_like_hashes_is_cut_short_and_said(monkeypatch):
     monkeypatch.setattr(near, "MOST", 2_000)
-    words = np.zeros(n, np.uint64)
-    if kind == "crowded":
-        words ^= np.uint64(1) << np.random.default_rng(0).integers(0, 64, n).astype(np.uint64)
-        words ^= np.uint64(1) << np.random.default_rng(1).integers(0, 64, n).astype(np.uint64)
+    one, other = (np.random.default_rng(k).integers(0, 64, 3_000).astype(np.uint64) for k in (0, 1))
+    words = np.uint64(1) << one ^ np.uint64(1) << other
     close = near.close(words)
-    assert not close.complete and 100 <= len(close.first) <= 2_000
+    assert not close.complete and len(close.first) == 2_000
     pairs = zip(close.first, close.second, close.bits, strict=True)
     assert all(a < b and far == bits(words[a], words[b]) <= near.BITS for a, b, far in pairs)
+
+
+def test_an_image_with_too_many_neighbours_is_said(monkeypatch):
+    """Half of the bits are equal in all, the others in none: nothing near, but much to compare."""
+    words = np.random.default_rng(0).integers(0, 2**32, 50).astype(np.uint64)
+    assert near.close(words).complete and not len(near.close(words).first)
+    monkeypatch.setattr(near, "WINDOW", 20)
+    assert not near.close(words).complete
 
 
 @pytest.mark.parametrize("n", [0, 1])

@@ -20,7 +20,7 @@ def table(folder: Path, keys: Sequence[str], first: str) -> str:
     """The table in Markdown, the method called `first` on top. Every run must be finished."""
     runs = [compare_read.read(path) for path in compare_read.find([folder])]
     compare_read.check_same_data(runs)
-    seeds: dict[str, dict[int, dict[str, Any]]] = {first: {}}
+    seeds: dict[str, dict[int | str, dict[str, Any]]] = {first: {}}
     for run in runs:
         seeds.setdefault(run.label, {})[run.seed] = run.test
     pairs = {name: _against(found, seeds[first], keys[0]) for name, found in seeds.items()}
@@ -38,7 +38,7 @@ def table(folder: Path, keys: Sequence[str], first: str) -> str:
     return "\n".join(lines)
 
 
-def _against(one: dict[int, Any], other: dict[int, Any], key: str) -> dict[str, Any]:
+def _against(one: dict[Any, Any], other: dict[Any, Any], key: str) -> dict[str, Any]:
     both = sorted(set(one) & set(other))
     return statistics.paired(*([_at(tests[s], key) for s in both] for tests in (one, other)))
 

@@ -18,7 +18,7 @@ from lowlabel_jax.core import log
 from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.data import kept_images
 from lowlabel_jax.data.crops import Fit, fit
-from lowlabel_jax.data.decode import BadImage, decode
+from lowlabel_jax.data.decoding import BadImage, decode
 from lowlabel_jax.data.inspection import Record, inspect, many
 from lowlabel_jax.data.source import Problem, Source, settle
 
@@ -50,16 +50,17 @@ def from_files(listing: Listing, image: Mapping[str, Any], hint: str = "") -> So
     how = fit_of(image)
     of = {name: [records[path] for path in paths] for name, paths in listing.paths.items()}
     digests = {name: [bytes.fromhex(r.sha256) for r in found] for name, found in of.items()}
+    read = _reader(listing, how, image["max_megapixels"])
     source = Source(
         class_names=listing.class_names,
         image_shape=how.shape,
         labels={name: np.asarray(label, np.int32) for name, label in listing.labels.items()},
-        read=_reader(listing, how, image["max_megapixels"]),
+        read=read,
         fingerprint=_fingerprint(listing, digests, how),
         names=listing.names or listing.paths,
         digests=digests,
         records=of,
-        draw=_drawer(listing, how, image["max_megapixels"]) if how.varied else None,
+        draw=read if how.varied else None,
         problems=listing.problems,
     )
     return kept_images.kept(source) if image["cache"] else source
@@ -76,7 +77,8 @@ def _without_bad(listing: Listing, records: Mapping[str, Record], on_bad: str) -
     if not bad:
         return listing
     found = [
-        Problem("unreadable", why, path, wrong=on_bad != "skip") for path, why in sorted(bad.items())
+        Problem("unreadable", why, path, wrong=on_bad != "skip")
+        for path, why in sorted(bad.items())
     ]
     settle(found, on_bad, SKIP)
     if on_bad == "skip":
@@ -99,32 +101,23 @@ def _without_bad(listing: Listing, records: Mapping[str, Record], on_bad: str) -
 
 
 def _reader(listing: Listing, how: Fit, max_megapixels: float) -> Callable:
-    """read(set, indices [m]) -> uint8 [m, h, w, c]: every image in its fixed crop, several threads."""
+    """read(set, indices [m]) -> uint8 [m, h, w, c], each in its fixed crop, on several threads.
 
-    def read(name: str, indices: np.ndarray) -> np.ndarray:
+    With seeds [m] as a third argument each is in the crop of its seed.
+    """
+
+    def read(name: str, indices: np.ndarray, seeds: np.ndarray | None = None) -> np.ndarray:
         images = np.empty((len(indices), *how.shape), np.uint8)
 
         def one(place: int) -> None:
             decoded = _decoded(listing, name, int(indices[place]), how.channels, max_megapixels)
-            images[place] = fit(decoded, how)
+            drawn = None if seeds is None else np.random.default_rng(int(seeds[place]))
+            images[place] = fit(decoded, how, drawn)
 
         many(one, len(indices))
         return images
 
     return read
-
-
-def _drawer(listing: Listing, how: Fit, max_megapixels: float) -> Callable:
-    """draw(set, indices [m], seeds [m]) -> uint8 [m, h, w, c]: every image in a crop of its seed's."""
-
-    def draw(name: str, indices: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-        images = np.empty((len(indices), *how.shape), np.uint8)
-        for place, (index, seed) in enumerate(zip(indices, seeds, strict=True)):
-            decoded = _decoded(listing, name, int(index), how.channels, max_megapixels)
-            images[place] = fit(decoded, how, np.random.default_rng(int(seed)))
-        return images
-
-    return draw
 
 
 def _decoded(
@@ -143,9 +136,7 @@ def _decoded(
         ) from None
 
 
-def _fingerprint(
-    listing: Listing, digests: Mapping[str, Sequence[bytes]], how: Fit
-) -> str:
+def _fingerprint(listing: Listing, digests: Mapping[str, Sequence[bytes]], how: Fit) -> str:
     """SHA-256 over the names, labels and contents of all files, and how they are cropped."""
     digest = hashlib.sha256(json.dumps([listing.class_names, how._asdict()]).encode())
     for name in sorted(listing.paths):

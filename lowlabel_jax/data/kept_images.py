@@ -6,7 +6,6 @@ can be deleted at any time. The fingerprint changes when a file, a label or the 
 
 import os
 import shutil
-from collections.abc import Callable
 
 import numpy as np
 from rich.console import Console

@@ -107,7 +107,7 @@ def digests(source: Source, name: str, indices: np.ndarray) -> list[bytes]:
 
 
 def blocks(source: Source, name: str, indices: np.ndarray) -> Iterator[np.ndarray]:
-    """The images uint8 [m, h, w, c] at these indices, at most BLOCK at a time: memory stays flat."""
+    """The images uint8 [m, h, w, c] at these indices, BLOCK at a time: memory stays flat."""
     for start in range(0, len(indices), BLOCK):
         yield source.read(name, indices[start : start + BLOCK])
 

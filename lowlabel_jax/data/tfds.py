@@ -15,7 +15,7 @@ import numpy as np
 from lowlabel_jax.core import log
 from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.data import tfds_prepared, tfds_records
-from lowlabel_jax.data.decode import BadImage
+from lowlabel_jax.data.decoding import BadImage
 from lowlabel_jax.data.image_files import SKIP
 from lowlabel_jax.data.inspection import many
 from lowlabel_jax.data.source import Source, from_arrays, settle

@@ -13,7 +13,7 @@ from rich.progress import track
 
 from lowlabel_jax.core import files, log
 from lowlabel_jax.core.errors import UserError
-from lowlabel_jax.data.decode import BadImage, decode, load, pixels
+from lowlabel_jax.data.decoding import BadImage, decode, load, pixels
 from lowlabel_jax.data.inspection import VERSION, Record, dhash, many
 from lowlabel_jax.data.source import Problem
 

@@ -11,7 +11,7 @@ import numpy as np
 from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.data import kept_images, tfds_records
 from lowlabel_jax.data.crops import Fit, fit
-from lowlabel_jax.data.decode import BadImage, decode
+from lowlabel_jax.data.decoding import BadImage, decode
 from lowlabel_jax.data.image_files import SKIP, fit_of
 from lowlabel_jax.data.inspection import Record, many
 from lowlabel_jax.data.source import Problem, Source, settle

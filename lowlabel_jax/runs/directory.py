@@ -175,4 +175,3 @@ def _commit() -> dict[str, Any]:
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
     except OSError:  # no git on this machine
         return {"commit": "", "dirty": None}
-

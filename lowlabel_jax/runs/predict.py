@@ -17,7 +17,7 @@ import numpy as np
 
 from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.data.crops import Fit, fit
-from lowlabel_jax.data.decode import BadImage, decode
+from lowlabel_jax.data.decoding import BadImage, decode
 from lowlabel_jax.data.image_files import fit_of
 from lowlabel_jax.data.image_paths import find
 from lowlabel_jax.data.inspection import many

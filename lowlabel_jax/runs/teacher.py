@@ -17,9 +17,7 @@ KEPT = "teacher.npz"
 Columns = dict[str, dict[str, np.ndarray]]
 
 
-def check(
-    config: Mapping[str, Any], directory: Path, source: Source, split: splits.Split
-) -> None:
+def check(config: Mapping[str, Any], directory: Path, source: Source, split: splits.Split) -> None:
     """Raise UserError where the teacher that a config names cannot teach this run.
 
     Warns where it was trained with labels that this run does not have. A run that has begun keeps
