@@ -28,6 +28,7 @@ from lowlabel_jax.runs import (
     data_given,
     data_html,
     data_page,
+    data_parts,
     data_pictures,
     preview,
 )
@@ -151,9 +152,8 @@ def test_what_is_planted_is_found(tmp_path, monkeypatch):
     assert found["splits"]["train"]["std"] == pytest.approx(x.std((0, 1, 2)).tolist())
     page = data_page.page(data, data_check.found_in(data))
     assert re.search(r"leakage +5 images in 2 groups, between sets", page)
-    assert (
-        re.search(r"fish +2 +0", page) and "  conflict:\n    train[2]: one image, several" in page
-    )
+    assert re.search(r"fish +2 +0", page)
+    assert "  conflict:\n    one image, several labels: train[2] (fish), train[7] (cat)" in page
 
 
 def test_copies_without_a_label_are_no_conflict(tmp_path):
@@ -303,7 +303,12 @@ def test_what_is_planted_in_files_is_found(tmp_path):
     assert "for training and validation: train/dogs/02.png (dogs), " in said["leakage"]
     assert "'cats' has 37 images in train and 'dogs' 12, 3.1 times fewer" in said["imbalance"]
     assert "docs/imbalance.md" in said["imbalance"] and "91 x 30" in said["far from square"]
-    assert found["images"]["largest"] == [90, 90] and found["images"]["distinct"] == 3
+    sizes = [found["images"][key] for key in ("smallest", "median", "largest", "distinct")]
+    assert sizes == [[60, 40], [60, 40], [90, 90], 3]
+    allowed = report(
+        data_given.opened_data(str(tmp_path), ["--config.split.allow_duplicates=True"])
+    )
+    assert allowed["leakage"] == found["leakage"] and not data_check.is_wrong(allowed)
 
 
 def test_leaks_between_the_parts_of_a_split_are_found(tmp_path):
@@ -327,6 +332,18 @@ def test_leaks_between_the_parts_of_a_split_are_found(tmp_path):
     allowed = ["--config.split.allow_duplicates=True"]
     found = report(data_given.opened_data(str(config), allowed))
     assert found["leakage"] == [] and not data_check.is_wrong(found)
+
+
+def test_every_image_has_its_part_in_the_run():
+    data = data_given.opened_data("digits_fixmatch")
+    split = splits.split_of(data.source, data.config.split.to_dict(), 0)
+    parts = data_parts.parts_of(data, data.source)
+    assert Counter(parts.of["train"]) == {"labelled": 10, "unlabelled": 1287}
+    assert set(parts.of["test"]) == {"test"}
+    assert np.flatnonzero(parts.of["train"] == "labelled").tolist() == split.labelled.tolist()
+    assert {name: len(label) for name, label in parts.labels.items()} == {
+        **{"train": 1297, "labelled": 10, "unlabelled": 1297, "validation": 0, "test": 500}
+    }
 
 
 def test_near_duplicates_between_the_parts_of_a_split_are_told(tmp_path):
@@ -524,7 +541,7 @@ def test_without_a_preview_nothing_is_written_and_jax_is_not_imported(tmp_path):
     assert "digits (1,797 images, 10 classes): nothing wrong" in done.stdout and not list(
         tmp_path.iterdir()
     )
-    assert not re.search(r"\| jax(lib)?$", done.stderr, re.M)
+    assert not re.search(r"\| +jax(lib)?$", done.stderr, re.M)
 
 
 def test_leaks_give_exit_code_2_and_json_alone_on_stdout(tmp_path):
@@ -696,7 +713,15 @@ def test_a_folder_is_reported_without_jax(tmp_path):
     photos(tmp_path / "photos")
     done = lowlabel("data-check", "photos", "--html", cwd=tmp_path, python=("-X", "importtime"))
     assert done.returncode == 0 and (tmp_path / "data-check/photos/report.html").exists()
-    assert not re.search(r"\| (jax(lib)?|tensorflow)$", done.stderr, re.M)
+    assert not re.search(r"\| +(jax(lib)?|tensorflow)$", done.stderr, re.M)
+
+
+def test_an_archive_is_unpacked_and_stdout_stays_json(tmp_path):
+    folder = photos(tmp_path / "photos", cats=3, dogs=2, others=1)
+    shutil.make_archive(str(tmp_path / "packed"), "zip", folder)
+    done = lowlabel("data-check", "packed.zip", "--json", cwd=tmp_path)
+    assert done.returncode == 0 and json.loads(done.stdout)["splits"]["train"]["n"] == 5
+    assert done.stderr.startswith("unpacking ")
 
 
 def test_real_photos_have_the_pair_that_they_have(tmp_path):

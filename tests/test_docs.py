@@ -174,3 +174,12 @@ def test_a_result_says_how_it_came_about(tmp_path, monkeypatch):
     text = (tmp_path / "page.md").read_text()
     assert "| Digits | fixmatch | .850 ± .071 | 2 | +.225 [" in text and "old" not in text
     assert "**.850** ± .071 (2)" in results.everything(results.results())
+
+
+def test_troubleshooting_quotes_messages_that_there_are():
+    text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    quoted = re.findall(r"^\| `([^`]+)` \|", text, re.M)
+    assert len(quoted) > 20
+    source = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "lowlabel_jax").rglob("*.py"))
+    joined = re.sub(r'"\s*\n\s*f?"', "", source)  # a message that is written over several lines
+    assert [message for message in quoted if message not in joined] == []

@@ -67,6 +67,7 @@ ROWS = "id,label\na.jpg,cat\nb.jpg,dog\nc.jpg,cat\nd.png,dog\n"
         "label,id\ncat,a.jpg\ndog,b.jpg\ncat,c.jpg\ndog,d.png\n",
         'x,id,label\n"one, two;\nthree",a.jpg,cat\n"a ""word""",b.jpg,dog\n,c.jpg,cat\n,d.png,dog',
         "note;id;label\n1,5,7;a.jpg;cat\n,,,;b.jpg;dog\n;c.jpg;cat\n;d.png;dog",
+        "id;label;a,b,c,d\na.jpg;cat;,,,\nb.jpg;dog;\nc.jpg;cat;x\nd.png;dog;1,5",
         '"a;note, of; semicolons",id,label\n;,a.jpg,cat\n,b.jpg,dog\n,c.jpg,cat\n,d.png,dog',
     ],
 )
@@ -129,6 +130,15 @@ def test_unlabelled_rows_are_taken_when_they_are_allowed(tmp_path):
     assert pairs(found) == [("a.jpg", "cat"), ("b.jpg", None), ("c.jpg", None), ("d.png", "dog")]
     assert found.labels["train"].tolist() == [0, -1, -1, 1]
     assert sorted(p.line for p in listed(tmp_path, text).problems if p.wrong) == [3, 4]
+
+
+def test_rows_of_the_set_unlabelled_hide_their_label(tmp_path):
+    text = (
+        "id,label,type\na.jpg,cat,train\nb.jpg,dog,unlabelled\nc.jpg,,unlabelled\nd.png,dog,train\n"
+    )
+    found = listed(tmp_path, text, ("id", "label", "type"))
+    assert found.labels["train"].tolist() == [0, -1, -1, 1] and not found.problems
+    assert set(found.paths) == {"train"}
 
 
 def fault(rows, line, kind, said, kept=PLAIN, wrong=True, **more):
@@ -254,7 +264,12 @@ SPLIT = ("id", "label", "type")
 @pytest.mark.parametrize(
     "rows, line, kind, said",
     [
-        ("e.jpg,cat,trian", 6, "unknown set", "'trian' is none of train, validation (val), test"),
+        (
+            "e.jpg,cat,trian",
+            6,
+            "unknown set",
+            "'trian' is none of train, validation (val), test, unlabelled",
+        ),
         ("e.jpg,cat,", 6, "unknown set", "'' is none of"),
         ("e.jpg,ant,test", None, "classes differ", "test has 'ant', which train has not"),
         (
@@ -292,6 +307,7 @@ def test_what_is_wrong_with_the_set_of_a_row_is_said(tmp_path, rows, line, kind,
         ("id,labels\na.jpg,1\n", "column 'label' not found; columns are ['id', 'labels']; did you "
          "mean 'labels'?", ".label"),
         ("id;value\na.jpg;1\n", "column 'label' not found; columns are ['id', 'value'].", ".label"),
+        ("a;b\nc;d\n", "'id' not found; columns are ['a', 'b'].", ".label"),
         ("id,label,label\na.jpg,1,2\n", "column 'label' is there 2 times", "source.id"),
         ("a.jpg,1\nb.jpg,2\n", "columns are ['a.jpg', '1']", "source.id"),
         ('id,label\na.jpg,1\n"b.jpg,2\nc.jpg,1\n', "line 3: the row that begins here cannot", '"'),

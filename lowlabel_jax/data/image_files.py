@@ -140,7 +140,8 @@ def _fingerprint(listing: Listing, digests: Mapping[str, Sequence[bytes]], how: 
     """SHA-256 over the names, labels and contents of all files, and how they are cropped."""
     digest = hashlib.sha256(json.dumps([listing.class_names, how._asdict()]).encode())
     for name in sorted(listing.paths):
-        digest.update(json.dumps([name, list(listing.paths[name])]).encode())
+        called = listing.names.get(name, listing.paths[name])
+        digest.update(json.dumps([name, list(listing.paths[name]), list(called)]).encode())
         digest.update(np.asarray(listing.labels[name], np.int32).tobytes())
         digest.update(b"".join(digests[name]))
     return digest.hexdigest()

@@ -161,5 +161,7 @@ def listed(problems: Sequence[Problem]) -> str:
 def where(problem: Problem) -> str:
     """ "labels.csv line 3: " or whatever is known of the place."""
     line = f"line {problem.line}" if problem.line else ""
-    place = " ".join(part for part in (problem.path or "", line) if part)
+    path = problem.path or ""
+    path = path if path.isprintable() else repr(path)  # a name may hold a newline
+    place = " ".join(part for part in (path, line) if part)
     return f"{place}: " if place else ""

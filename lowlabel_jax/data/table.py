@@ -30,7 +30,7 @@ HINTS = {
     "unlabelled image to measure on": "label these rows, or write train for them.",
     "conflicting rows": "keep one row for each image.",
     "two spellings of a label": "spell each label in one way.",
-    "unknown set": "write train, validation or test.",
+    "unknown set": "write train, validation, test or unlabelled.",
     "classes differ": "every set needs the same labels.",
     "no labels": "set --config.source.label to the column of labels.",
     "one class only": "two labels or more are wanted; set --config.source.label to their column.",
@@ -51,8 +51,8 @@ def table(
     """The images that the rows of the CSV PATH name, in UTF-8 and with a header.
 
     images: the folder of the files; "": the CSV's own. id, label: the columns of file names (with
-    or without extension) and labels. split: a column of train, validation (or val) and test; "":
-    all rows are train. delimiter: "": comma, semicolon or tab, whichever the header has.
+    or without extension) and labels. split: a column of train, validation (or val), test and
+    unlabelled (training images whose label is hidden); "": all rows are train. delimiter: "": comma, semicolon or tab, whichever the header has.
     allow_unlabelled: an empty label makes an unlabelled image, and no error.
     Raises UserError that names every row which is wrong, with its line.
     """

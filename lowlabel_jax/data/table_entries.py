@@ -9,7 +9,10 @@ from lowlabel_jax.data.csv_rows import Row
 from lowlabel_jax.data.image_paths import Lookup, is_below, meant, shown, unsafe
 from lowlabel_jax.data.source import Problem
 
-SETS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
+SETS = {
+    **{"train": "train", "validation": "validation", "val": "validation", "test": "test"},
+    "unlabelled": "unlabelled",  # training images whose label, if the row has one, is hidden
+}
 
 
 class Entry(NamedTuple):
@@ -43,8 +46,10 @@ def entry_of(
     split = "train" if columns.split is None else row.fields[columns.split]
     path, why = path_of(name, root, files)
     entry = Entry(row.line, name, path, label.strip(), SETS.get(split.strip().lower(), ""))
-    said = [*why, *_of_set(entry, split), *_of_label(entry, allow_unlabelled)]
-    spaced = [text for text, used in ((raw, name), (label, entry.label)) if text != used]
+    if hidden := entry.set == "unlabelled":
+        entry = entry._replace(set="train", label="")
+    said = [*why, *_of_set(entry, split), *_of_label(entry, allow_unlabelled or hidden)]
+    spaced = [text for text, used in ((raw, name), (label, label.strip())) if text != used]
     said += [Problem("spaces left out", f"around {text!r}", wrong=False) for text in spaced]
     sound = not any(problem.wrong for problem in said)
     return entry if sound else None, [problem._replace(line=row.line) for problem in said]
@@ -52,7 +57,9 @@ def entry_of(
 
 def _of_set(entry: Entry, split: str) -> Iterator[Problem]:
     if not entry.set:
-        yield Problem("unknown set", f"{split!r} is none of train, validation (val), test")
+        yield Problem(
+            "unknown set", f"{split!r} is none of train, validation (val), test, unlabelled"
+        )
 
 
 def _of_label(entry: Entry, allow_unlabelled: bool) -> Iterator[Problem]:

@@ -49,7 +49,7 @@ def found_in(data: Data) -> Found:
     unequal = _imbalance(counted, parts)
     problems = [
         *data_parts.opened(data),
-        *data_parts.leakage(source, parts, leaks),
+        *data_parts.leakage(source, parts, leaks, data.config.split.allow_duplicates),
         *data_parts.conflicts(source, same),
         *data_parts.constant(source, scans),
         *data_parts.few(counted),

@@ -39,7 +39,7 @@ th, td { padding: .25rem .7rem .25rem 0; text-align: left; vertical-align: middl
 td.n { text-align: right; font-variant-numeric: tabular-nums; }
 td.bar { width: 9rem; min-width: 5rem; } td.name { max-width: 16rem; white-space: normal; }
 .bar i { display: block; height: .7rem; border-radius: 2px; }
-.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); gap: .8rem; }
+.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(6.5rem, 1fr)); gap: .8rem; }
 .pair { display: grid; grid-template-columns: repeat(2, minmax(0, 12rem)); gap: .8rem;
   margin-bottom: 1rem; }
 figure { margin: 0; } figcaption { font-size: .8rem; line-height: 1.3; color: #555; }
@@ -142,11 +142,8 @@ def _classes(report: Mapping[str, Any]) -> Iterator[str]:
     for name in (name for name in sets if report["splits"][name]["no_label"]):
         count = report["splits"][name]["no_label"]
         yield f'<p class="quiet">{count:,} images of {_safe(name)} have no label.</p>'
-    for name, of in report["imbalance"].items():
-        yield (
-            f'<p class="quiet">{_safe(name)}: the largest class has {of["ratio"]:.1f} times as '
-            "many images as the smallest.</p>"
-        )
+    ratios = ", ".join(f"{of['ratio']:.1f} ({name})" for name, of in report["imbalance"].items())
+    yield f'<p class="quiet">Largest class to smallest: {_safe(ratios)}.</p>'
 
 
 def _images(report: Mapping[str, Any]) -> Iterator[str]:

@@ -15,9 +15,10 @@ CLASSES = 30  # that are shown
 def page(data: Data, found: Found) -> str:
     """Everything in one screen or two; of each kind of problem the first ten."""
     report = found.report
-    lines = [verdict(data, report), ""]
+    lines = [verdict(data, report)]
     if report["classes"]:
         lines += [
+            "",
             *_images(report["images"]),
             "",
             *_sets(report["splits"]),
@@ -131,5 +132,6 @@ def _problems(problems: Sequence[Mapping[str, Any]], wrong: bool) -> Iterator[st
 
 
 def printed(problem: Mapping[str, Any]) -> dict[str, Any]:
-    """A problem with its texts printable."""
-    return {key: printable(v) if isinstance(v, str) else v for key, v in problem.items()}
+    """A problem with its texts printable, and no path that its text names anyway."""
+    shown = {key: printable(v) if isinstance(v, str) else v for key, v in problem.items()}
+    return shown | ({"path": None} if (shown["path"] or "") in shown["detail"] else {})

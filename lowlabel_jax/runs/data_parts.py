@@ -81,17 +81,23 @@ def opened(data: Data) -> Iterator[Problem]:
 def hints(data: Data, problems: Sequence[Problem]) -> list[str]:
     """What to type about the problems that are wrong, as a run would say that refuses the data."""
     module = importlib.import_module(f"lowlabel_jax.data.{data.config.source.name}")
-    known = getattr(module, "HINTS", {}) | {"unreadable": image_files.SKIP}
-    known |= {"leakage": split_checks.LEAK} if data.has_split else {}
+    known = dict(getattr(module, "HINTS", {}))
+    known |= {"unreadable": image_files.SKIP, "leakage": split_checks.LEAK}
     return [text for text in [listings.advice(problems, known)] if text]
 
 
-def leakage(source: Source, parts: Parts, groups: Sequence[Sequence[Place]]) -> Iterator[Problem]:
-    """Images that a run would both train and measure on, or measure on twice."""
+def leakage(
+    source: Source, parts: Parts, groups: Sequence[Sequence[Place]], allowed: bool
+) -> Iterator[Problem]:
+    """Images that a run would both train and measure on, or measure on twice.
+
+    allowed: the run would leave them out of training.
+    """
     for group in groups:
         sides = parts.sides(group)
         said = f"the same image for {' and '.join(sides)}: {_members(source, group)}"
-        yield Problem("leakage", said, image_name(source, *group[0]), wrong="training" in sides)
+        wrong = "training" in sides and not allowed
+        yield Problem("leakage", said, image_name(source, *group[0]), wrong=wrong)
     if parts.refusal and not any("training" in parts.sides(group) for group in groups):
         yield Problem("split", " ".join(parts.refusal.split()))
 
