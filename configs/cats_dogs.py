@@ -18,8 +18,12 @@ def get_config(which=""):
     """labels=all|5|20 a class."""
     labels = choose(which, labels=("all", 5, 20))["labels"]
     config = base()
-    config.source = {"name": "folder", "path": "data/cats_dogs"}
-    config.source.validation, config.source.test = "", "validation"
+    config.source = {
+        "name": "folder",
+        "path": "data/cats_dogs",
+        "validation": "",
+        "test": "validation",
+    }
     config.image.size, config.image.crop, config.image.resample = 150, "stretch", "bilinear"
     config.split.labelled = {"fraction": 1.0} if labels == "all" else {"per_class": labels}
     config.batch.labelled = 16
@@ -31,7 +35,16 @@ def get_config(which=""):
         "zoom": 0.2,
         "fill": "nearest",
     }
-    config.augment.strong = {"name": "photo"}
+    config.augment.strong = {
+        "name": "photo",
+        "crop": 0.3,
+        "brightness": 0.4,
+        "contrast": 0.4,
+        "saturation": 0.4,
+        "hue": 0.1,
+        "jitter": 0.8,
+        "grey": 0.1,
+    }
     config.model = {
         "name": "small_cnn",
         "channels": (32, 32, 64),

@@ -23,7 +23,16 @@ def get_config(which=""):
     config.batch.labelled = 64
     config.batch.evaluation = 128
     config.augment.weak = {"name": "identity"}  # the crop is all there is
-    config.augment.strong = {"name": "photo"}
+    config.augment.strong = {
+        "name": "photo",
+        "crop": 0.3,
+        "brightness": 0.4,
+        "contrast": 0.4,
+        "saturation": 0.4,
+        "hue": 0.1,
+        "jitter": 0.8,
+        "grey": 0.1,
+    }
     config.model = {"name": "small_cnn", "channels": (32, 64, 128, 256)}
     config.optimizer = {
         "name": "sgd",
@@ -33,6 +42,6 @@ def get_config(which=""):
     config.length = {"epochs": 20.0}
     if choose(which, budget=("full", "laptop"))["budget"] == "laptop":
         config.image.size = 64
-        config.model.channels = (16, 32, 64)
+        config.model = {"name": "small_cnn", "channels": (16, 32, 64)}
         config.length = {"epochs": 2.0}
     return config

@@ -17,15 +17,28 @@ from lowlabel_jax.configuration.keys import base
 def get_config():
     """Weighted cross-entropy on all training labels."""
     config = base()
-    config.source = {"name": "table", "path": "data/moderation/labels.csv"}
-    config.source.id, config.source.label = "objectId", "value"
+    config.source = {
+        "name": "table",
+        "path": "data/moderation/labels.csv",
+        "id": "objectId",
+        "label": "value",
+    }
     config.image.size = 128
     config.split.rule = "sha1_id"
     config.split.balanced = True
     config.split.labelled = {"fraction": 1.0}
     config.batch.labelled = 32
     config.augment.weak = {"name": "standard", "flip": True, "shift": 0.1, "zoom": 0.1}
-    config.augment.strong = {"name": "photo"}
+    config.augment.strong = {
+        "name": "photo",
+        "crop": 0.3,
+        "brightness": 0.4,
+        "contrast": 0.4,
+        "saturation": 0.4,
+        "hue": 0.1,
+        "jitter": 0.8,
+        "grey": 0.1,
+    }
     config.model = {"name": "small_cnn", "channels": (16, 32, 64, 128)}
     config.objective = {"name": "supervised", "balanced": True}
     config.optimizer = {"name": "adam", "rate": {"name": "cosine", "peak": 1e-3, "warmup": 50}}

@@ -25,7 +25,16 @@ def get_config():
     config.batch.mu = 3
     config.batch.evaluation = 100
     config.augment.weak = {"name": "standard", "flip": True, "shift": 0.1, "zoom": 0.1}
-    config.augment.strong = {"name": "photo"}
+    config.augment.strong = {
+        "name": "photo",
+        "crop": 0.3,
+        "brightness": 0.4,
+        "contrast": 0.4,
+        "saturation": 0.4,
+        "hue": 0.1,
+        "jitter": 0.8,
+        "grey": 0.1,
+    }
     config.model = {"name": "small_cnn", "channels": (16, 32, 64, 128), "momentum": 0.95}
     config.objective = {"name": "supervised", "strong": True}
     config.optimizer = {"name": "adam", "rate": {"name": "cosine", "peak": 2e-3, "warmup": 50}}

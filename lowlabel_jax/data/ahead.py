@@ -17,11 +17,13 @@ class Ahead:
 
     def __init__(self, make: Callable[[int], Any], threads: int = 0) -> None:
         self.make, self.threads = make, threads or os.cpu_count() or 1
-        self.next, self.iterator = -1, None
+        self.next: int = -1
+        self.iterator: Any = None
 
     def __call__(self, step: int) -> Any:
         if step != self.next or self.iterator is None:
-            self._begin(step)
+            self.close()
+            self.iterator = self._from(step)
         self.next = step + 1
         return next(self.iterator)
 
@@ -31,10 +33,10 @@ class Ahead:
             self.iterator.close()
             self.iterator = None
 
-    def _begin(self, step: int) -> None:
+    def _from(self, step: int) -> Any:
+        """An iterator over the batches from this step on."""
         import grain  # a second to import: only a streamed run pays
 
-        self.close()
         steps = grain.MapDataset.range(step, STEPS).map(self.make)
         options = grain.ReadOptions(self.threads, prefetch_buffer_size=2 * self.threads)
-        self.iterator = iter(steps.to_iter_dataset(options))
+        return iter(steps.to_iter_dataset(options))

@@ -52,8 +52,9 @@ def table(
 
     images: the folder of the files; "": the CSV's own. id, label: the columns of file names (with
     or without extension) and labels. split: a column of train, validation (or val), test and
-    unlabelled (training images whose label is hidden); "": all rows are train. delimiter: "": comma, semicolon or tab, whichever the header has.
-    allow_unlabelled: an empty label makes an unlabelled image, and no error.
+    unlabelled (training images whose label is hidden); "": all rows are train. delimiter: "":
+    comma, semicolon or tab, whichever the header has. allow_unlabelled: an empty label makes an
+    unlabelled image, and no error.
     Raises UserError that names every row which is wrong, with its line.
     """
     if not path:

@@ -75,7 +75,8 @@ def check_data(directory: Path, config: Mapping[str, Any], source: Source) -> No
     """Raise UserError where a run was begun with other images or labels than there are now."""
     kept = files.read_json(directory / "config.json")
     if kept["data_fingerprint"] != source.fingerprint:
-        _refuse(directory, difference(*({k: c.get(k) for k in DATA} for c in (kept, config))))
+        before, wanted = ({k: c.get(k) for k in DATA} for c in (kept, config))
+        _refuse(directory, difference(before, wanted))
         then = ", ".join(f"{n} {name}" for name, n in kept["info"]["sizes"].items())
         now = ", ".join(f"{len(label)} in {name!r}" for name, label in source.labels.items())
         raise UserError(
