@@ -22,9 +22,9 @@ from PIL import Image, features
 from sklearn.datasets import load_sample_images
 
 from lowlabel_jax.core import files
-from lowlabel_jax.data.crops import Fit, fit
-from lowlabel_jax.data.decoding import decode
-from lowlabel_jax.data.inspection import cores, many
+from lowlabel_jax.images.crops import Fit, fit
+from lowlabel_jax.images.decoding import decode
+from lowlabel_jax.images.inspection import cores, many
 
 HERE = Path(__file__).parent
 ROUNDS, IMAGES, SIZE = 9, 128, 224

@@ -7,7 +7,7 @@ python launch.py --config=configs/cifar10_fixmatch.py:labels=250 --workdir=runs/
 Data: TFDS, prepared before. --config.source.download=True fetches it, which takes TensorFlow;
 without it or without a network: python -m tools.prepare_tfds cifar10 FOLDER DATA_DIR
     --config.source.data_dir=DATA_DIR        where it lies, if not in ~/tensorflow_datasets
-    --config.source.name=arrays --config.source.path=cifar10.npz      or any .npz (data/arrays.py)
+    --config.source.name=arrays --config.source.path=cifar10.npz      or any .npz
 
 The paper reports errors of 13.81 +- 3.37, 5.07 +- 0.65 and 4.26 +- 0.05 % (five label draws, median
 of the last 20 checkpoints, as here). Its cost there: 6 hours on an A100, four days

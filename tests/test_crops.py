@@ -9,8 +9,8 @@ from PIL import Image
 from scipy import stats
 
 from lowlabel_jax.configuration import keys
-from lowlabel_jax.data import crops
-from lowlabel_jax.data.crops import Box, Fit, box, fit, resized
+from lowlabel_jax.images import crops
+from lowlabel_jax.images.crops import Box, Fit, box, fit, resized
 from tests.images import photo
 
 CROPS = ("centre", "random", "random_resized", "stretch")

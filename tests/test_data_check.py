@@ -21,7 +21,8 @@ from PIL import Image
 from lowlabel_jax.augment.views import make_views
 from lowlabel_jax.core import files, named
 from lowlabel_jax.core.errors import UserError
-from lowlabel_jax.data import inspection, splits
+from lowlabel_jax.data import splits
+from lowlabel_jax.images import inspection
 from lowlabel_jax.runs import (
     data_check,
     data_files,

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, ImageOps
 
-from lowlabel_jax.data import decoding as module
-from lowlabel_jax.data.decoding import FORMATS, BadImage, decode
-from lowlabel_jax.data.inspection import many
+from lowlabel_jax.images import decoding as module
+from lowlabel_jax.images.decoding import FORMATS, BadImage, decode
+from lowlabel_jax.images.inspection import many
 from tests import images
 
 TURNED = {  # what EXIF says of the pixels as stored -> the picture upright
@@ -151,7 +151,7 @@ def test_the_cap_counts_pixels_of_the_header(tmp_path):
 PEAK = """
 import resource, sys
 from pathlib import Path
-from lowlabel_jax.data.decoding import BadImage, decode
+from lowlabel_jax.images.decoding import BadImage, decode
 decode(Path(sys.argv[1]))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for path in sys.argv[2:]:

@@ -10,9 +10,9 @@ import pytest
 
 from lowlabel_jax.configuration import keys
 from lowlabel_jax.core.errors import UserError
-from lowlabel_jax.data import image_paths
-from lowlabel_jax.data.folder import folder, list_folder
 from lowlabel_jax.data.source import BadData
+from lowlabel_jax.sources import image_paths
+from lowlabel_jax.sources.folder import folder, list_folder
 from tests import images
 
 ROOT = Path(__file__).parent.parent

@@ -8,8 +8,8 @@ import pytest
 
 from lowlabel_jax.configuration import keys
 from lowlabel_jax.core.errors import UserError
-from lowlabel_jax.data.food101 import food101, list_food101
 from lowlabel_jax.data.source import BadData
+from lowlabel_jax.sources.food101 import food101, list_food101
 from tests import images
 
 ROOT = Path(__file__).parent.parent

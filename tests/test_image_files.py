@@ -8,9 +8,10 @@ import pytest
 
 from lowlabel_jax.configuration.keys import base
 from lowlabel_jax.core.errors import UserError
-from lowlabel_jax.data import feed, kept_images, splits
-from lowlabel_jax.data.image_files import Listing, from_files
+from lowlabel_jax.data import feed, splits
 from lowlabel_jax.data.source import BadData, image_name
+from lowlabel_jax.sources import kept_images
+from lowlabel_jax.sources.image_files import Listing, from_files
 from tests import images
 
 CLASSES = ("cats", "dogs")

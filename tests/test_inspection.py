@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lowlabel_jax.data import inspection
-from lowlabel_jax.data.decoding import decode
-from lowlabel_jax.data.inspection import cores, dhash, inspect, many
+from lowlabel_jax.images import inspection
+from lowlabel_jax.images.decoding import decode
+from lowlabel_jax.images.inspection import cores, dhash, inspect, many
 from tests import images
 
 
@@ -308,7 +308,7 @@ def test_work_may_itself_be_of_many():
 
 FORK = """
 import os, threading
-from lowlabel_jax.data.inspection import cores, many
+from lowlabel_jax.images.inspection import cores, many
 many(lambda _: None, 50)
 child = os.fork()
 both = threading.Barrier(min(2, cores()), timeout=20)

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from lowlabel_jax.data import check, near
-from lowlabel_jax.data.inspection import dhash
+from lowlabel_jax.data import check
 from lowlabel_jax.data.source import from_arrays
+from lowlabel_jax.images import near
+from lowlabel_jax.images.inspection import dhash
 
 DATA = Path(os.environ.get("LOWLABEL_TEST_DATA") or Path(__file__).parents[2] / "shared/data")
 WORD = st.integers(0, 2**64 - 1)

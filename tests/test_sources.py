@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from lowlabel_jax.core.errors import UserError
-from lowlabel_jax.data import limits
-from lowlabel_jax.data.arrays import arrays
-from lowlabel_jax.data.mnist_idx import mnist_idx
 from lowlabel_jax.data.source import open_source
+from lowlabel_jax.sources import limits
+from lowlabel_jax.sources.arrays import arrays
+from lowlabel_jax.sources.mnist_idx import mnist_idx
 from tools import make_npz
 
 ROOT = Path(__file__).parent.parent

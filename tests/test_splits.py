@@ -17,8 +17,8 @@ from lowlabel_jax.core import files
 from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.data import amounts, held_out, split_checks, split_table, splits
 from lowlabel_jax.data import source as sources
-from lowlabel_jax.data.table import table
 from lowlabel_jax.data.unknown import without
+from lowlabel_jax.sources.table import table
 
 NAMES = ("ant", "bee", "cat")
 QUICK = settings(max_examples=60, deadline=None)

@@ -10,7 +10,7 @@ import pytest
 from lowlabel_jax.configuration import keys
 from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.data.source import BadData
-from lowlabel_jax.data.table import list_table, table
+from lowlabel_jax.sources.table import list_table, table
 from tests import images
 
 ROOT = Path(__file__).parent.parent

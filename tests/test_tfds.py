@@ -16,11 +16,11 @@ from PIL import Image
 from lowlabel_jax.configuration import keys
 from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.data import source as sources
-from lowlabel_jax.data import tfds as module
-from lowlabel_jax.data import tfds_prepared, tfds_records
-from lowlabel_jax.data.crops import fit
-from lowlabel_jax.data.image_files import fit_of
-from lowlabel_jax.data.tfds import tfds
+from lowlabel_jax.images.crops import fit
+from lowlabel_jax.sources import tfds as module
+from lowlabel_jax.sources import tfds_prepared, tfds_records
+from lowlabel_jax.sources.image_files import fit_of
+from lowlabel_jax.sources.tfds import tfds
 from tests.test_sources import packed, sets
 from tools import prepare_tfds
 

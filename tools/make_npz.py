@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from lowlabel_jax.core.errors import UserError, guarded
-from lowlabel_jax.data.mnist_idx import mnist_idx
+from lowlabel_jax.sources.mnist_idx import mnist_idx
 
 SMALL = {"train": 25_000, "test": 2_000}
 EVERYTHING = 10**9

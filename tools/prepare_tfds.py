@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from lowlabel_jax.core.errors import UserError, guarded
-from lowlabel_jax.data.tfds_prepared import FORMAT, tidied
+from lowlabel_jax.sources.tfds_prepared import FORMAT, tidied
 from tools import make_npz
 
 

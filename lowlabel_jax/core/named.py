@@ -18,7 +18,7 @@ from lowlabel_jax.core.errors import UserError, nearest
 
 PACKAGE = Path(__file__).parent.parent
 PLACES = {  # kind -> the folder (one part a file) or the module (one part a function)
-    "source": "data",
+    "source": "sources",
     "model": "models",
     "augment": "augment",
     "objective": "objectives",

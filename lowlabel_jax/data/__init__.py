@@ -1,4 +1,1 @@
-"""Where images come from, who has a label, and which ones a step sees. numpy only, never JAX.
-
-One file a source; a source is found by its file's name.
-"""
+"""Who has a label, which images a run sees and when. numpy only, never JAX."""

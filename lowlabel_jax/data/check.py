@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lowlabel_jax.data import near
-from lowlabel_jax.data.inspection import Record, dhash
 from lowlabel_jax.data.source import Source, digests, image_hashes
+from lowlabel_jax.images import near
+from lowlabel_jax.images.inspection import Record, dhash
 
 BLOCK = 1000  # images read at once, fewer where they would take more than
 BYTES = 2**25

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lowlabel_jax.data import check as look_at
-from lowlabel_jax.data import near
 from lowlabel_jax.data.check import Near, Place, Scan
 from lowlabel_jax.data.source import Problem, Source, image_name
+from lowlabel_jax.images import near
 from lowlabel_jax.runs import data_given, data_parts
 from lowlabel_jax.runs.data_given import Data
 from lowlabel_jax.runs.data_parts import Parts

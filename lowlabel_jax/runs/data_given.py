@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 from lowlabel_jax.configuration import check, keys, load
 from lowlabel_jax.core import archives, named
 from lowlabel_jax.core.errors import UserError, nearest
-from lowlabel_jax.data import csv_rows, opened
-from lowlabel_jax.data.near import SIDE
+from lowlabel_jax.data import opened
 from lowlabel_jax.data.source import BadData, Problem, Source
+from lowlabel_jax.images.near import SIDE
 from lowlabel_jax.runs import listing
+from lowlabel_jax.sources import csv_rows
 
 KINDS = {".csv": "table", ".tsv": "table", ".npz": "arrays"}
 COLUMNS = {  # of a table, by what they are usually called

@@ -10,11 +10,12 @@ import numpy as np
 from lowlabel_jax.configuration import resolve
 from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.data import check as look_at
-from lowlabel_jax.data import image_files, listings, split_checks, splits
+from lowlabel_jax.data import split_checks, splits
 from lowlabel_jax.data.check import Near, Place, Scan
 from lowlabel_jax.data.sets import Split, rows
 from lowlabel_jax.data.source import Problem, Source, image_name
 from lowlabel_jax.runs.data_given import Data
+from lowlabel_jax.sources import image_files, listings
 
 TINY = 10  # training images: a class of fewer is said
 UNEQUAL = 3.0  # the largest class as a multiple of the smallest: above it that is said

@@ -1,6 +1,6 @@
 """What a finished run says of images that it has never seen: `lowlabel predict`.
 
-Files are decoded and cropped by the code that evaluation uses (data/image_files.py), so that an
+Files are decoded and cropped by the code that evaluation uses (sources/image_files.py), so that an
 image gives here what it would give in a test set. One that cannot be read has a row of its own.
 """
 
@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from lowlabel_jax.core.errors import UserError
-from lowlabel_jax.data.crops import Fit, fit
-from lowlabel_jax.data.decoding import BadImage, decode
-from lowlabel_jax.data.image_files import fit_of
-from lowlabel_jax.data.image_paths import find
-from lowlabel_jax.data.inspection import many
+from lowlabel_jax.images.crops import Fit, fit
+from lowlabel_jax.images.decoding import BadImage, decode
+from lowlabel_jax.images.inspection import many
 from lowlabel_jax.runs import evaluate, results
+from lowlabel_jax.sources.image_files import fit_of
+from lowlabel_jax.sources.image_paths import find
 
 AT_ONCE = 500  # images decoded together
 FORMATS = ("table", "csv", "json", "jsonl")

@@ -16,8 +16,8 @@ import numpy as np
 
 from lowlabel_jax.core.errors import UserError, nearest
 from lowlabel_jax.core.ranges import Natural, NonNegative
-from lowlabel_jax.data.limits import DEFLATE, refuse_large
 from lowlabel_jax.data.source import Source, from_arrays
+from lowlabel_jax.sources.limits import DEFLATE, refuse_large
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 UNREADABLE = (  # what zipfile and numpy raise for a file that is broken, packed oddly or encrypted

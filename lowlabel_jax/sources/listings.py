@@ -5,8 +5,8 @@ from pathlib import Path
 
 from lowlabel_jax.core import archives, files, log
 from lowlabel_jax.core.errors import UserError, nearest
-from lowlabel_jax.data.image_paths import is_hidden, shown
 from lowlabel_jax.data.source import Problem
+from lowlabel_jax.sources.image_paths import is_hidden, shown
 
 
 def opened(path: str, source: str, known: Collection[str] = ()) -> Path:

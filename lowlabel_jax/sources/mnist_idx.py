@@ -13,8 +13,8 @@ import numpy as np
 
 from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.core.ranges import NonNegative
-from lowlabel_jax.data.limits import DEFLATE, refuse_large
 from lowlabel_jax.data.source import Source, from_arrays
+from lowlabel_jax.sources.limits import DEFLATE, refuse_large
 
 PREFIXES = {"train": "train", "test": "t10k"}
 IMAGES, LABELS = 2051, 2049  # magic numbers: unsigned bytes of three axes, and of one

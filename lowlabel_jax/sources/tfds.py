@@ -14,13 +14,13 @@ import numpy as np
 
 from lowlabel_jax.core import log
 from lowlabel_jax.core.errors import UserError
-from lowlabel_jax.data import tfds_prepared, tfds_records
-from lowlabel_jax.data.decoding import BadImage
-from lowlabel_jax.data.image_files import SKIP
-from lowlabel_jax.data.inspection import many
 from lowlabel_jax.data.source import Source, from_arrays, settle
-from lowlabel_jax.data.tfds_records import Records, Shape
-from lowlabel_jax.data.tfds_streamed import streamed
+from lowlabel_jax.images.decoding import BadImage
+from lowlabel_jax.images.inspection import many
+from lowlabel_jax.sources import tfds_prepared, tfds_records
+from lowlabel_jax.sources.image_files import SKIP
+from lowlabel_jax.sources.tfds_records import Records, Shape
+from lowlabel_jax.sources.tfds_streamed import streamed
 
 WHOLE = 2 * 2**30  # bytes: sets of one size are read into memory unless they take more
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from lowlabel_jax.data.csv_rows import Row
-from lowlabel_jax.data.image_paths import Lookup, is_below, meant, shown, unsafe
 from lowlabel_jax.data.source import Problem
+from lowlabel_jax.sources.csv_rows import Row
+from lowlabel_jax.sources.image_paths import Lookup, is_below, meant, shown, unsafe
 
 SETS = {
     **{"train": "train", "validation": "validation", "val": "validation", "test": "test"},

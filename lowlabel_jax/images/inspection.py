@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import track
 
 from lowlabel_jax.core import files, log
-from lowlabel_jax.data.decoding import BadImage, load, pixels
+from lowlabel_jax.images.decoding import BadImage, load, pixels
 
 VERSION = 1  # of what a record says: another number makes old records unused
 AT_ONCE = 256  # files between two marks of the bar

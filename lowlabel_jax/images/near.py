@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lowlabel_jax.data.crops import resized
+from lowlabel_jax.images.crops import resized
 
 BITS = 4  # in which the hashes of two pictures may differ
 ALIKE = 0.9  # least correlation of their pixels

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from lowlabel_jax.core.errors import UserError, nearest
-from lowlabel_jax.data import image_files
-from lowlabel_jax.data.image_files import Listing
-from lowlabel_jax.data.image_paths import Found, find, is_below, is_hidden, shown
-from lowlabel_jax.data.listings import advice, class_problems, opened
 from lowlabel_jax.data.source import Problem, Source
+from lowlabel_jax.sources import image_files
+from lowlabel_jax.sources.image_files import Listing
+from lowlabel_jax.sources.image_paths import Found, find, is_below, is_hidden, shown
+from lowlabel_jax.sources.listings import advice, class_problems, opened
 
 LAYOUT = (
     "class folders are wanted: PATH/train/CLASS/*.jpg (and validation, test, unlabelled beside "

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lowlabel_jax.core.errors import UserError
-from lowlabel_jax.data import kept_images, tfds_records
-from lowlabel_jax.data.crops import Fit, fit
-from lowlabel_jax.data.decoding import BadImage, decode
-from lowlabel_jax.data.image_files import SKIP, fit_of
-from lowlabel_jax.data.inspection import Record, many
 from lowlabel_jax.data.source import Problem, Source, settle
-from lowlabel_jax.data.tfds_records import Records, Shape
+from lowlabel_jax.images.crops import Fit, fit
+from lowlabel_jax.images.decoding import BadImage, decode
+from lowlabel_jax.images.inspection import Record, many
+from lowlabel_jax.sources import kept_images, tfds_records
+from lowlabel_jax.sources.image_files import SKIP, fit_of
+from lowlabel_jax.sources.tfds_records import Records, Shape
 
 Make = Callable[[bytes, np.random.Generator | None], np.ndarray]
 # (an encoded image, where its crop is drawn from) -> uint8 [h, w, c]

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lowlabel_jax.core.errors import UserError, nearest, problems
-from lowlabel_jax.data import image_files
-from lowlabel_jax.data.image_files import Listing
-from lowlabel_jax.data.image_paths import Lookup, find, lookup, shown, unsafe
-from lowlabel_jax.data.listings import advice, class_problems, opened
 from lowlabel_jax.data.source import Problem, Source
-from lowlabel_jax.data.table_entries import path_of
+from lowlabel_jax.sources import image_files
+from lowlabel_jax.sources.image_files import Listing
+from lowlabel_jax.sources.image_paths import Lookup, find, lookup, shown, unsafe
+from lowlabel_jax.sources.listings import advice, class_problems, opened
+from lowlabel_jax.sources.table_entries import path_of
 
 HINTS = {
     "missing file": "fetch the images again, or take out these lines.",

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from lowlabel_jax.core.errors import UserError, nearest
-from lowlabel_jax.data import csv_rows, image_files
-from lowlabel_jax.data.image_files import Listing
-from lowlabel_jax.data.image_paths import find, lookup, shown
-from lowlabel_jax.data.listings import advice, class_problems
 from lowlabel_jax.data.source import BadData, Problem, Source
-from lowlabel_jax.data.table_entries import Columns, Entry, entry_of
+from lowlabel_jax.sources import csv_rows, image_files
+from lowlabel_jax.sources.image_files import Listing
+from lowlabel_jax.sources.image_paths import find, lookup, shown
+from lowlabel_jax.sources.listings import advice, class_problems
+from lowlabel_jax.sources.table_entries import Columns, Entry, entry_of
 
 HINTS = {
     "missing file": "set --config.source.images to the folder of the files, or take out the rows.",

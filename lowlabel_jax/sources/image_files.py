@@ -16,11 +16,11 @@ import numpy as np
 
 from lowlabel_jax.core import log
 from lowlabel_jax.core.errors import UserError
-from lowlabel_jax.data import kept_images
-from lowlabel_jax.data.crops import Fit, fit
-from lowlabel_jax.data.decoding import BadImage, decode
-from lowlabel_jax.data.inspection import Record, inspect, many
 from lowlabel_jax.data.source import Problem, Source, settle
+from lowlabel_jax.images.crops import Fit, fit
+from lowlabel_jax.images.decoding import BadImage, decode
+from lowlabel_jax.images.inspection import Record, inspect, many
+from lowlabel_jax.sources import kept_images
 
 SKIP = "repair or remove them, or leave them out: --config.image.on_bad=skip."
 

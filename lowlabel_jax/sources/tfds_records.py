@@ -13,9 +13,9 @@ from rich.progress import track
 
 from lowlabel_jax.core import files, log
 from lowlabel_jax.core.errors import UserError
-from lowlabel_jax.data.decoding import BadImage, decode, load, pixels
-from lowlabel_jax.data.inspection import VERSION, Record, dhash, many
 from lowlabel_jax.data.source import Problem
+from lowlabel_jax.images.decoding import BadImage, decode, load, pixels
+from lowlabel_jax.images.inspection import VERSION, Record, dhash, many
 
 AT_ONCE = 256  # records held at a time where a whole split is looked at
 LONG = 5_000  # records, about a second of small ones: from here on a bar shows progress
