@@ -13,7 +13,7 @@ from lowlabel_jax.configuration.keys import base
 
 
 def get_config():
-    """All labels that there are, strong augmentation, 1,000 steps."""
+    """All labels that there are, 1,000 steps: 4 minutes on 2 cores."""
     config = base()
     config.source = {"name": "folder", "path": "photos"}
     config.image.size = 96
@@ -36,7 +36,7 @@ def get_config():
         "grey": 0.1,
     }
     config.model = {"name": "small_cnn", "channels": (16, 32, 64, 128), "momentum": 0.95}
-    config.objective = {"name": "supervised", "strong": True}
+    config.objective = {"name": "supervised"}
     config.optimizer = {"name": "adam", "rate": {"name": "cosine", "peak": 2e-3, "warmup": 50}}
     config.ema.decay = 0.99
     config.length = {"steps": 1000}

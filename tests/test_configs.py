@@ -11,6 +11,8 @@ from lowlabel_jax.configuration.argument import choose
 from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.runs import sweep
 from lowlabel_jax.runs.train import train
+from tests import images
+from tools import sha1_csv
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
 TINY = (
@@ -34,9 +36,11 @@ PAPERS = {"cifar10": (40, 250, 4000), "cifar100": (400, 2500, 10_000), "svhn": (
 
 def noise(config, folder):
     """Overrides with which a config runs on noise, and the deepest nets as shallow ones."""
-    source = config.source.to_dict()
+    source = {"test": "", **config.source.to_dict()}
     if source["name"] == "digits":
         return ()
+    if source["name"] in LAYOUTS:
+        return (*LAYOUTS[source["name"]](folder / "data", source), "--config.image.size=32")
     shape, classes = SHAPES[source.get("dataset", source["name"])]
     rng, n = np.random.default_rng(0), 2 * classes
     sets = {f"x_{name}": rng.integers(0, 256, (n, *shape), np.uint8) for name in ("train", "test")}
@@ -49,6 +53,40 @@ def noise(config, folder):
     return tuple(f"--config.{override}" for override in found)
 
 
+def photos(root, places):
+    """A small photo at each place, all of them different."""
+    for seed, place in enumerate(places):
+        (root / place).parent.mkdir(parents=True, exist_ok=True)
+        images.saved(root / place, images.photo(seed=seed))
+
+
+def in_folders(root, source):
+    """Photos of two classes: a training and a validation set where the config names one."""
+    sets = ("train", "validation") if source["test"] == "validation" else (".",)
+    photos(root, [f"{s}/{c}/{i}.png" for s in sets for c in ("cats", "dogs") for i in range(20)])
+    return (f"--config.source.path={root}",)
+
+
+def as_food101(root, source):
+    """Food-101's layout with two classes of eight and four photos."""
+    ids = {"train": range(8), "test": range(8, 12)}
+    lines = {s: [f"{c}/{i}" for c in ("pie", "cake") for i in of] for s, of in ids.items()}
+    photos(root, [f"images/{line}.jpg" for these in lines.values() for line in these])
+    lines |= {"classes": ["pie", "cake"], "labels": ["Pie", "Cake"]}
+    (root / "meta").mkdir()
+    for name, text in lines.items():
+        (root / "meta" / f"{name}.txt").write_text("\n".join(text) + "\n")
+    return (f"--config.source.path={root}",)
+
+
+def in_a_table(root, source):
+    """Class folders made into the table `objectId,value` by the tool that the config names."""
+    photos(root / "photos", [f"{c}/{i}.png" for c in ("bad", "good") for i in range(60)])
+    sha1_csv.main(root / "photos", root)
+    return f"--config.source.path={root}/labels.csv", f"--config.source.images={root}/images"
+
+
+LAYOUTS = {"folder": in_folders, "food101": as_food101, "table": in_a_table}
 LIKE_CIFAR10 = ("cifar100_fixmatch", "stl10_fixmatch", "svhn_fixmatch")  # and as dear to compile
 
 

@@ -175,7 +175,7 @@ def test_evaluate_for_people_and_for_programs(swept):
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == json.loads((run / "eval" / "test.json").read_text())
     page = lowlabel("evaluate", run).stdout
-    assert "EMA" in page and "calibration error" in page and len(page.splitlines()) == 18
+    assert "EMA" in page and "calibration error" in page and len(page.splitlines()) == 21
 
 
 def test_compare_for_people_and_for_programs(swept, tmp_path):

@@ -81,7 +81,7 @@ def opened(data: Data) -> Iterator[Problem]:
 
 def hints(data: Data, problems: Sequence[Problem]) -> list[str]:
     """What to type about the problems that are wrong, as a run would say that refuses the data."""
-    module = importlib.import_module(f"lowlabel_jax.data.{data.config.source.name}")
+    module = importlib.import_module(f"lowlabel_jax.sources.{data.config.source.name}")
     known = dict(getattr(module, "HINTS", {}))
     known |= {"unreadable": image_files.SKIP, "leakage": split_checks.LEAK}
     return [text for text in [listings.advice(problems, known)] if text]
