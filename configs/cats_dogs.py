@@ -10,6 +10,8 @@ once. What differs: two logits instead of one sigmoid, pixels in [-1, 1] instead
 bilinear averages where Keras took the nearest pixel.
 """
 
+import own_images
+
 from lowlabel_jax.configuration.argument import choose
 from lowlabel_jax.configuration.keys import base
 
@@ -35,16 +37,7 @@ def get_config(which=""):
         "zoom": 0.2,
         "fill": "nearest",
     }
-    config.augment.strong = {
-        "name": "photo",
-        "crop": 0.3,
-        "brightness": 0.4,
-        "contrast": 0.4,
-        "saturation": 0.4,
-        "hue": 0.1,
-        "jitter": 0.8,
-        "grey": 0.1,
-    }
+    config.augment.strong = own_images.STRONG
     config.model = {
         "name": "small_cnn",
         "channels": (32, 32, 64),

@@ -10,6 +10,8 @@ middle in evaluation, averaged to 224x224; batches of 64, momentum 0.9, a straig
 ones have not moved in yet, so the accuracy is not what transfer gives.
 """
 
+import own_images
+
 from lowlabel_jax.configuration.argument import choose
 from lowlabel_jax.configuration.keys import base
 
@@ -23,16 +25,7 @@ def get_config(which=""):
     config.batch.labelled = 64
     config.batch.evaluation = 128
     config.augment.weak = {"name": "identity"}  # the crop is all there is
-    config.augment.strong = {
-        "name": "photo",
-        "crop": 0.3,
-        "brightness": 0.4,
-        "contrast": 0.4,
-        "saturation": 0.4,
-        "hue": 0.1,
-        "jitter": 0.8,
-        "grey": 0.1,
-    }
+    config.augment.strong = own_images.STRONG
     config.model = {"name": "small_cnn", "channels": (32, 64, 128, 256)}
     config.optimizer = {
         "name": "sgd",

@@ -11,6 +11,8 @@ set): the loss weighs them alike, and balanced accuracy is the number to read. T
 small one, trained from nothing: pretrained ones have not moved in yet.
 """
 
+import own_images
+
 from lowlabel_jax.configuration.keys import base
 
 
@@ -29,16 +31,7 @@ def get_config():
     config.split.labelled = {"fraction": 1.0}
     config.batch.labelled = 32
     config.augment.weak = {"name": "standard", "flip": True, "shift": 0.1, "zoom": 0.1}
-    config.augment.strong = {
-        "name": "photo",
-        "crop": 0.3,
-        "brightness": 0.4,
-        "contrast": 0.4,
-        "saturation": 0.4,
-        "hue": 0.1,
-        "jitter": 0.8,
-        "grey": 0.1,
-    }
+    config.augment.strong = own_images.STRONG
     config.model = {"name": "small_cnn", "channels": (16, 32, 64, 128)}
     config.objective = {"name": "supervised", "balanced": True}
     config.optimizer = {"name": "adam", "rate": {"name": "cosine", "peak": 1e-3, "warmup": 50}}

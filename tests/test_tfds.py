@@ -244,7 +244,7 @@ def test_the_look_at_a_streamed_set_is_remembered_until_a_file_changes(read, pre
     os.utime(file, ns=(1, 1))
     looked = []
     real = tfds_records.look
-    monkeypatch.setattr(tfds_records, "look", lambda c, most: looked.append(c) or real(c, most))
+    monkeypatch.setattr(tfds_records, "look", lambda *given: looked.append(given) or real(*given))
     assert read(dataset="tiny_photos").fingerprint == first.fingerprint
     assert len(looked) == 10
 

@@ -13,7 +13,7 @@ import stat
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import PIL
@@ -122,7 +122,8 @@ def _record(path: Path, old: Record | None, max_megapixels: float) -> Record:
             return Record(problem="it is not a regular file")
         if old and (old.size, old.mtime_ns) == (found.st_size, found.st_mtime_ns):
             return old
-        return _look(path, Record(found.st_size, found.st_mtime_ns), max_megapixels)
+        with open(path, "rb") as file:
+            return look(file, Record(found.st_size, found.st_mtime_ns), max_megapixels)
     except FileNotFoundError:
         link = os.path.islink(path)
         return Record(problem="it is a link to nothing" if link else "there is no such file")
@@ -132,15 +133,14 @@ def _record(path: Path, old: Record | None, max_megapixels: float) -> Record:
         return Record(problem="its name holds a NUL")
 
 
-def _look(path: Path, record: Record, max_megapixels: float) -> Record:
-    """The record completed by reading the file. Raises OSError where that fails."""
-    with open(path, "rb") as file:
-        record = record._replace(sha256=hashlib.file_digest(file, "sha256").hexdigest())
-        try:
-            image = load(file, max_megapixels)
-            grey = pixels(image, 1)[..., 0]
-        except BadImage as error:
-            return record._replace(problem=str(error))
+def look(file: BinaryIO, record: Record, max_megapixels: float) -> Record:
+    """The record completed by reading a file from its start. Raises OSError where that fails."""
+    record = record._replace(sha256=hashlib.file_digest(file, "sha256").hexdigest())
+    try:
+        image = load(file, max_megapixels)
+        grey = pixels(image, 1)[..., 0]
+    except BadImage as error:
+        return record._replace(problem=str(error))
     return record._replace(
         width=image.width,
         height=image.height,

@@ -14,8 +14,8 @@ from rich.progress import track
 from lowlabel_jax.core import files, log
 from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.data.source import Problem
-from lowlabel_jax.images.decoding import BadImage, decode, load, pixels
-from lowlabel_jax.images.inspection import VERSION, Record, dhash, many
+from lowlabel_jax.images.decoding import BadImage, decode
+from lowlabel_jax.images.inspection import VERSION, Record, look, many
 
 AT_ONCE = 256  # records held at a time where a whole split is looked at
 LONG = 5_000  # records, about a second of small ones: from here on a bar shows progress
@@ -91,7 +91,7 @@ def looked_at(found: Records, max_megapixels: float) -> tuple[np.ndarray, list[R
     for rows, contents, some in blocks(found, "looking at every image of"):
 
         def one(i: int, rows: range = rows, contents: list[bytes] = contents) -> None:
-            seen[rows[i]] = look(contents[i], max_megapixels)
+            seen[rows[i]] = look(io.BytesIO(contents[i]), Record(len(contents[i])), max_megapixels)
 
         many(one, len(rows))
         labels += some
@@ -133,23 +133,6 @@ def unreadable(found: Records, bad: Mapping[int, str], on_bad: str) -> list[Prob
 def sound(n: int, bad: Container[int]) -> np.ndarray:
     """The places [m] of n images less those of bad ones."""
     return np.array([row for row in range(n) if row not in bad], np.int64)
-
-
-def look(content: bytes, max_megapixels: float) -> Record:
-    """What one look at an encoded image finds."""
-    record = Record(size=len(content), sha256=hashlib.sha256(content).hexdigest())
-    try:
-        image = load(io.BytesIO(content), max_megapixels)
-        grey = pixels(image, 1)[..., 0]
-    except BadImage as error:
-        return record._replace(problem=str(error))
-    return record._replace(
-        width=image.width,
-        height=image.height,
-        mode=image.mode,
-        format=image.format or "",
-        dhash=dhash(grey),
-    )
 
 
 def kept_in(found: Records, max_megapixels: float) -> Path:
