@@ -11,11 +11,11 @@ quickstart: $(VENV)/installed
 
 # The default suite: under 15 minutes on 2 cores.
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # What the default suite leaves out: the full kill matrix and the long comparisons.
 test-slow: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow
 
 # Style, types and the places where code repeats itself.
 check: $(VENV)/installed-dev

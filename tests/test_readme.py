@@ -26,6 +26,8 @@ def checkout(tmp_path_factory):
     copy = tmp_path_factory.mktemp("checkout")
     for name in CARRIED:
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy2)(ROOT / name, copy / name)
+    sweep = copy / "configs" / "digits_compare.py"  # what one seed shows, twelve show no better
+    sweep.write_text(sweep.read_text().replace("seeds=range(12)", "seeds=range(1)"))
     return copy
 
 
