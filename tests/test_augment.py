@@ -475,7 +475,7 @@ def views_of(names, batch, recipes, key=KEY):
     return jax.jit(lambda batch, key: views.make_views(names, batch, recipes, key))(batch, key)
 
 
-@pytest.mark.parametrize("shape", [(8, 8, 1), (32, 32, 3)])
+@pytest.mark.parametrize("shape", [pytest.param((8, 8, 1), marks=pytest.mark.slow), (32, 32, 3)])
 def test_views_are_the_same_on_any_number_of_devices(shape):
     batch, names = batch_of(shape), ["labelled", "strong"]
 
@@ -553,7 +553,7 @@ def test_normalise_reaches_both_ends_and_no_further():
         np.testing.assert_allclose(found, pixels / 127.5 - 1, rtol=0, atol=1e-7)
 
 
-@pytest.mark.parametrize("shape", [(8, 8, 1), (32, 32, 3)])
+@pytest.mark.parametrize("shape", [pytest.param((8, 8, 1), marks=pytest.mark.slow), (32, 32, 3)])
 def test_one_by_one_gives_the_same_images(shape):
     """128 images: the order of a float32 sum shows in 3 of their values."""
     images, keys = jnp.asarray(noisy((128, *shape))), jax.random.split(KEY, 128)

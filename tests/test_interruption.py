@@ -83,7 +83,7 @@ def kinds(*shown):
     return pytest.mark.parametrize("objective", [*shown, *rest])
 
 
-@kinds("freematch", "noisy_student")
+@kinds("freematch")
 def test_killed_and_repeated_ends_in_the_same_bytes(objective, whole, tmp_path):
     """Before the first save, off every boundary, right after a save."""
     said = kill_chain(tmp_path / "run", objective, whole, 2, 6, 8)
@@ -177,7 +177,7 @@ def phased(*overrides):
     return made
 
 
-@pytest.mark.parametrize("stop_at", [3, 5, 8])
+@pytest.mark.parametrize("stop_at", [pytest.param(3, marks=pytest.mark.slow), 5, 8])
 def test_two_phases_killed_in_either_or_between(stop_at, tmp_path, monkeypatch):
     train(phased(), tmp_path / "whole")
     monkeypatch.setattr(feed, "indices", _killed_at(stop_at))
