@@ -137,6 +137,13 @@ def test_a_run_is_not_resumed_on_other_photos(tmp_path):
         evaluate(tmp_path / "run", "test")
 
 
+def test_a_run_of_an_older_version_is_said_to_be_one(finished, tmp_path):
+    config = files.read_json(finished / "config.json")
+    files.write_json(tmp_path / "config.json", {k: v for k, v in config.items() if k != "image"})
+    with pytest.raises(UserError, match="older version"):
+        evaluate(tmp_path, "test")
+
+
 def test_image_settings_are_refused_where_the_images_are_arrays():
     with pytest.raises(UserError, match=r"image\.size does nothing here.*'digits'"):
         check(config("supervised", "--config.image.size=64"))

@@ -49,6 +49,11 @@ def load(directory: Path) -> tuple[dict[str, Any], TrainState]:
     if not rundir.holds_run(directory):
         raise UserError(f"{directory} holds no run.", "lowlabel runs DIR lists the runs there are.")
     config = files.read_json(directory / "config.json")
+    if "image" not in config:
+        raise UserError(
+            f"{directory} was begun by an older version: its config.json has no section 'image'.",
+            "use the version that its environment.json names, or train it again.",
+        )
     config["devices"] = 0 if config["devices"] > parallel.device_count() else config["devices"]
     progress = checkpoint.newest(directory)
     if progress is None:
