@@ -87,12 +87,16 @@ def in_a_table(root, source):
 
 
 LAYOUTS = {"folder": in_folders, "food101": as_food101, "table": in_a_table}
+DEAR = ("cifar10_fixmatch",)  # its views and recipe are also those of cifar10_small
 LIKE_CIFAR10 = ("cifar100_fixmatch", "stl10_fixmatch", "svhn_fixmatch")  # and as dear to compile
 
 
 @pytest.mark.parametrize(
     "path",
-    [pytest.param(p, marks=[pytest.mark.slow] * (p.stem in LIKE_CIFAR10)) for p in CONFIGS],
+    [
+        pytest.param(p, marks=[pytest.mark.slow] * (p.stem in (*DEAR, *LIKE_CIFAR10)))
+        for p in CONFIGS
+    ],
     ids=lambda p: p.stem,
 )
 def test_a_config_says_what_it_is_and_runs(path, tmp_path):

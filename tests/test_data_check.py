@@ -703,8 +703,8 @@ def test_a_table_beside_its_images_is_data_too(tmp_path):
 
 def test_the_second_time_no_file_is_looked_at_again(tmp_path, monkeypatch):
     folder, looked = photos(tmp_path / "photos"), []
-    look = inspection._look
-    monkeypatch.setattr(inspection, "_look", lambda *given: looked.append(given) or look(*given))
+    look = inspection.look
+    monkeypatch.setattr(inspection, "look", lambda *given: looked.append(given) or look(*given))
     first = report(data_given.opened_data(str(folder)))
     assert len(looked) == 28
     assert report(data_given.opened_data(str(folder))) == first and len(looked) == 28

@@ -15,7 +15,17 @@ WHAT_TO_DO = (
 )
 
 
-@pytest.mark.parametrize("name", [name for name in OBJECTIVES if name in KEPT])
+DEAR = ("mixmatch", "remixmatch")  # four and six forwards to compile
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in DEAR))
+        for name in OBJECTIVES
+        if name in KEPT
+    ],
+)
 def test_golden_numbers(name):
     """Loose enough for another CPU, tight enough to see a changed formula."""
     found = golden.numbers(name)

@@ -123,7 +123,16 @@ def test_a_target_carries_no_gradient_and_what_is_taught_does(name):
         assert (found.by_view[view] != 0).any()
 
 
-@pytest.mark.parametrize("name", LIVE)
+DEAR = ("mixmatch", "remixmatch")  # four and six forwards to compile
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in DEAR]
+
+
+def by_cost(names):
+    """The names as parameters, the dear ones slow."""
+    return [name for name in names if name not in DEAR] + [p for p in SLOW if p.values[0] in names]
+
+
+@pytest.mark.parametrize("name", by_cost(LIVE))
 def test_a_view_that_is_taught_moves_the_weights(name):
     found, alone = at_end(name), at_end(name, weight=0.0, **OFF.get(name, {}))
     assert (found.by_view["weak"] != 0).any() and (found.gradient != alone.gradient).all()
@@ -173,7 +182,7 @@ def test_uda_on_equal_views_without_sharpening_has_nothing_to_learn():
     assert call("uda", views, temperature=0.5, threshold=0.0).metrics["loss/unlabelled"] > 0.01
 
 
-@pytest.mark.parametrize("name", ["uda", "mixmatch", "remixmatch"])
+@pytest.mark.parametrize("name", ["uda", *SLOW])
 def test_temperature_does_something(name):
     heads = turning_head() if name == "remixmatch" else None
     cold, warm = (at_end(name, temperature=t, heads=heads).loss for t in (0.3, 0.9))

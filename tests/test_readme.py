@@ -67,6 +67,7 @@ def test_the_readme_from_top_to_bottom(checkout):
             assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
 
 
+@pytest.mark.slow
 def test_the_quickstart_keeps_its_promise(checkout):
     """Ten labels: FixMatch clearly above supervised; numbers, a picture and what to type next."""
     shutil.rmtree(checkout / "runs" / "quickstart", ignore_errors=True)
