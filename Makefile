@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 
 .PHONY: quickstart test test-slow check golden bench clean
 
-# Ten labels, supervised against FixMatch, on the CPU: under a minute after installation.
+# Ten labels, supervised against FixMatch, on the CPU: about a minute after installation.
 quickstart: $(VENV)/installed
 	$(BIN)/python launch.py --config=configs/quickstart.py --workdir=runs/quickstart --sweep --workers=2
 

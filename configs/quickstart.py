@@ -1,4 +1,4 @@
-"""The quickstart: digits with ten labels, supervised against FixMatch, two seeds, under a minute.
+"""The quickstart: digits with ten labels, supervised against FixMatch, two seeds, about a minute.
 
 Two, because at one label per class luck in the labels decides a lot, and one seed would hide it.
 """
