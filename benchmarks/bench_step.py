@@ -49,7 +49,7 @@ def ours(objective):
     check.check(config)
     plan = prepare(config, Path("/nonexistent"))
     phase = build.phase(plan.config, 0)
-    made = feed.resident_feed(plan.source, plan.split, phase.batch_sizes, 0)
+    made = feed.open_feed(plan.source, plan.split, phase.batch_sizes, 0)
     resident = parallel.replicate(made.resident, 1)
     live = {"state": parallel.replicate(build.new_state(plan.config, phase), 1)}
 

@@ -136,11 +136,11 @@ def test_a_batch_depends_on_the_step_the_seed_and_the_stream_alone():
     data = toy()
     split = splits.Split(np.arange(9), np.arange(60), np.arange(0))
     sizes = {"labelled": 6, "unlabelled": 12}
-    one, two = (feed.resident_feed(data, split, sizes, seed) for seed in (0, 1))
+    one, two = (feed.open_feed(data, split, sizes, seed) for seed in (0, 1))
     five = one.batch(5)
     one.batch(17)
     assert all((one.batch(5)[s]["index"] == five[s]["index"]).all() for s in sizes)
     assert (two.batch(5)["unlabelled"]["index"] != five["unlabelled"]["index"]).any()
     assert (feed.indices(0, 9, 60, [0, 0]) != feed.indices(0, 9, 60, [0, 1])).any()
     assert one.resident["labelled"]["image"].shape == (9, 4, 4, 1)
-    assert set(feed.resident_feed(data, split, {"labelled": 6}, 0).resident) == {"labelled"}
+    assert set(feed.open_feed(data, split, {"labelled": 6}, 0).resident) == {"labelled"}

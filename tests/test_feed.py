@@ -76,6 +76,19 @@ def test_what_fits_is_resident_and_what_does_not_is_streamed(opened):
     assert "image" not in too_large.resident["labelled"]
 
 
+def test_a_stream_that_is_not_used_takes_no_room():
+    labelled = feed.open_feed(toy(), split(), {"labelled": 6}, 0, limit_gib=9 * 16 / 2**30)
+    assert "image" in labelled.resident["labelled"]
+
+
+@pytest.mark.parametrize("mode", ["resident", "streamed"])
+@pytest.mark.parametrize(("sizes", "decoded"), [({"labelled": 6}, []), (SIZES, ["train"])])
+def test_a_set_is_decoded_whole_only_where_half_of_it_is_wanted(mode, sizes, decoded):
+    asked = []
+    feed.open_feed(toy()._replace(keep=asked.append), split(), sizes, 0, mode=mode).close()
+    assert sorted(set(asked)) == decoded
+
+
 def test_crops_are_drawn_by_address_and_resume_in_the_middle(opened):
     one, resumed = opened(cropped_anew()), opened(cropped_anew())
     first = [shown(one, step) for step in range(6)]

@@ -185,14 +185,15 @@ def test_resident_and_streamed_feeds_see_the_same_images(tmp_path, crop):
     source = from_files(photos(tmp_path), settings(crop=crop))
     split = splits.Split(np.arange(8), np.arange(8), np.arange(0))
     one, two = (
-        feed.streamed_feed(source, split, {"labelled": 5}, 0, threads=threads) for threads in (1, 3)
+        feed.open_feed(source, split, {"labelled": 5}, 0, mode="streamed", threads=threads)
+        for threads in (1, 3)
     )
     for step in (0, 1, 2, 6, 1):
         ours, theirs = one.batch(step)["labelled"], two.batch(step)["labelled"]
         np.testing.assert_array_equal(ours["index"], theirs["index"])
         np.testing.assert_array_equal(ours["image"], theirs["image"])
         if not source.draw:
-            still = feed.resident_feed(source, split, {"labelled": 5}, 0)
+            still = feed.open_feed(source, split, {"labelled": 5}, 0)
             rows = still.batch(step)["labelled"]["index"]
             np.testing.assert_array_equal(ours["image"], still.resident["labelled"]["image"][rows])
     assert (source.draw is not None) == crop.startswith("random")
@@ -209,7 +210,7 @@ def test_streaming_keeps_memory_flat(tmp_path):
 
     source = from_files(photos(tmp_path), settings(size=64, crop="random"))
     split = splits.Split(np.arange(8), np.arange(8), np.arange(0))
-    made = feed.streamed_feed(source, split, {"labelled": 16}, 0, threads=2)
+    made = feed.open_feed(source, split, {"labelled": 16}, 0, mode="streamed", threads=2)
     batch = 16 * 64 * 64 * 3
     made.batch(0)
     tracemalloc.start()
@@ -224,7 +225,7 @@ def test_streaming_keeps_memory_flat(tmp_path):
 def test_a_closed_feed_leaves_no_thread_at_work(tmp_path):
     source = from_files(photos(tmp_path), settings(crop="random"))
     split = splits.Split(np.arange(8), np.arange(8), np.arange(0))
-    made = feed.streamed_feed(source, split, {"labelled": 4}, 0, threads=2)
+    made = feed.open_feed(source, split, {"labelled": 4}, 0, mode="streamed", threads=2)
     before = set(threading.enumerate())
     made.batch(0)
     begun = set(threading.enumerate()) - before

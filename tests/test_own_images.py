@@ -192,6 +192,11 @@ def test_predict_says_what_it_cannot_find(wanted, message, tmp_path):
         predict.expand([name.replace("{empty}", str(tmp_path / "empty")) for name in wanted])
 
 
+def test_predict_shows_at_least_one_class(folder, finished):
+    with pytest.raises(UserError, match="--topk 0 shows no class"):
+        list(predict.predict(finished, [str(folder)], topk=0))
+
+
 def run_cli(monkeypatch, *words):
     monkeypatch.setattr(sys, "argv", ["lowlabel", *map(str, words)])
     return cli.main()

@@ -57,7 +57,7 @@ class World:
         self.config, self.split = resolved(made)
         self.devices, self.phase = devices, build.phase(self.config, 0)
         self.phase.step.options |= QUICK
-        self.feed = feed.resident_feed(
+        self.feed = feed.open_feed(
             DIGITS,
             self.split,
             self.phase.batch_sizes,

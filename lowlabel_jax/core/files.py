@@ -65,6 +65,11 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is not valid JSON: {error}.") from None
 
 
+def without_formula(path: str) -> str:
+    """A path as a cell of a CSV: "./=x" is the same file as "=x", and no spreadsheet's formula."""
+    return f"./{path}" if path.startswith(tuple("=+-@\t\r")) else path
+
+
 def sync_directory(path: Path) -> None:
     """Make renames inside a directory durable."""
     handle = os.open(path, os.O_RDONLY)

@@ -1,8 +1,9 @@
 """Batches made ahead of time by threads, and still a pure function of the step."""
 
-import os
 from collections.abc import Callable
 from typing import Any
+
+from lowlabel_jax.images.inspection import cores
 
 STEPS = 2**31  # more than any run has: the number of a dataset that has no end
 
@@ -16,7 +17,7 @@ class Ahead:
     """
 
     def __init__(self, make: Callable[[int], Any], threads: int = 0) -> None:
-        self.make, self.threads = make, threads or os.cpu_count() or 1
+        self.make, self.threads = make, threads or cores()
         self.next: int = -1
         self.iterator: Any = None
 

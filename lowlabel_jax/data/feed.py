@@ -7,7 +7,7 @@ import numpy as np
 
 from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.data.ahead import Ahead
-from lowlabel_jax.data.source import Images, Source
+from lowlabel_jax.data.source import Images, Source, keep
 from lowlabel_jax.data.splits import Split
 
 STREAMS = {"labelled": 0, "unlabelled": 1}  # each stream has an order of its own
@@ -15,6 +15,8 @@ CROPS = 7  # sets a stream's draws of crops apart from its epochs' permutations
 BALANCED = 8  # likewise for the orders of balanced batches
 
 Columns = Mapping[str, Mapping[str, np.ndarray]]
+Rows = Mapping[str, np.ndarray]  # stream -> its images, as indices [n] into the training set
+Order = Callable[[int], dict[str, np.ndarray]]
 
 
 class Feed(NamedTuple):
@@ -44,98 +46,83 @@ def open_feed(
     columns: stream -> name -> values [n, …] that lie beside the images (a teacher's guesses).
     Raises UserError where mode is resident for images that are cropped anew at each step.
     """
-    given = (source, split, sizes, seed, columns, balanced)
     if mode == "resident" and source.draw:
         raise UserError(
             "feed.mode=resident keeps each image in one crop, but image.crop draws a new one.",
             "set --config.feed.mode=auto, or --config.image.crop=centre and crop on the device: "
             "--config.augment.weak.name=photo.",
         )
-    if mode == "streamed" or source.draw or (mode == "auto" and _gib(source, split) > limit_gib):
-        return streamed_feed(*given, threads=threads)
-    return resident_feed(*given)
+    rows = {stream: getattr(split, stream) for stream in sizes}
+    beside = _beside(source, rows, columns)
+    order = _order(source, rows, sizes, seed, balanced)
+    if mode == "streamed" or source.draw or (mode == "auto" and _gib(source, rows) > limit_gib):
+        return _streamed(source, rows, beside, order, seed, threads)
+    return _resident(source, rows, beside, order)
 
 
-def resident_feed(
-    source: Source,
-    split: Split,
-    sizes: dict[str, int],
-    seed: int,
-    columns: Columns | None = None,
-    balanced: bool = False,
-) -> Feed:
+def _resident(source: Source, rows: Rows, beside: Any, order: Order) -> Feed:
     """A feed whose images lie on the device: the host sends a step's indices, no pixels."""
-    resident = _beside(source, split, sizes, columns)
-    for stream in sizes:
-        resident[stream]["image"] = Images(source, "train", getattr(split, stream))[:]
-    order = _order(source, split, sizes, seed, balanced)
-    return Feed(resident, lambda step: {s: {"index": rows} for s, rows in order(step).items()})
+    for stream, found in rows.items():
+        beside[stream]["image"] = Images(source, "train", found)[:]
+    return Feed(beside, lambda step: {s: {"index": i} for s, i in order(step).items()})
 
 
-def streamed_feed(
-    source: Source,
-    split: Split,
-    sizes: dict[str, int],
-    seed: int,
-    columns: Columns | None = None,
-    balanced: bool = False,
-    threads: int = 0,
+def _streamed(
+    source: Source, rows: Rows, beside: Any, order: Order, seed: int, threads: int
 ) -> Feed:
     """A feed that sends each step's images, uint8, read by threads ahead of time.
 
     They come from the disk cache where it has them. Crops drawn anew have a seed by their address:
     stream, step and place in the batch.
     """
-    order = _order(source, split, sizes, seed, balanced)
-    if source.keep and not source.draw:
-        source.keep("train")
+    if not source.draw:
+        keep(source, "train", sum(len(found) for found in rows.values()))
 
     def images(stream: str, found: np.ndarray, step: int) -> np.ndarray:
-        rows = getattr(split, stream)[found]
         if not source.draw:
-            return source.read("train", rows)
+            return source.read("train", rows[stream][found])
         rng = np.random.default_rng([seed, STREAMS[stream], CROPS, step])
-        return source.draw("train", rows, rng.integers(2**32, size=len(rows), dtype=np.uint32))
+        seeds = rng.integers(2**32, size=len(found), dtype=np.uint32)
+        return source.draw("train", rows[stream][found], seeds)
 
     def make(step: int) -> dict[str, Any]:
         return {s: {"index": i, "image": images(s, i, step)} for s, i in order(step).items()}
 
     ahead = Ahead(make, threads)
-    return Feed(_beside(source, split, sizes, columns), ahead, ahead.close)
+    return Feed(beside, ahead, ahead.close)
 
 
-def _gib(source: Source, split: Split) -> float:
-    """What the images of both streams take on a device, in GiB."""
-    count = len(split.labelled) + len(split.unlabelled)
+def _gib(source: Source, rows: Rows) -> float:
+    """What the images of the streams in use take on a device, in GiB."""
+    count = sum(len(found) for found in rows.values())
     return count * float(np.prod(source.image_shape)) / 2**30
 
 
 def _beside(
-    source: Source, split: Split, sizes: Mapping[str, int], columns: Columns | None
+    source: Source, rows: Rows, columns: Columns | None
 ) -> dict[str, dict[str, np.ndarray]]:
     """What lies on the devices beside the images: stream -> label [n], and the columns.
 
     The unlabelled stream's labels travel along for diagnostics (pseudo-label accuracy); no loss
     may look at them.
     """
-    label = source.labels["train"]
     return {
-        stream: {"label": label[getattr(split, stream)], **(columns or {}).get(stream, {})}
-        for stream in sizes
+        stream: {"label": source.labels["train"][found], **(columns or {}).get(stream, {})}
+        for stream, found in rows.items()
     }
 
 
 def _order(
-    source: Source, split: Split, sizes: Mapping[str, int], seed: int, balanced: bool
-) -> Callable[[int], dict[str, np.ndarray]]:
+    source: Source, rows: Rows, sizes: Mapping[str, int], seed: int, balanced: bool
+) -> Order:
     """order(step) -> stream -> int32 [b], the places in the split's list that a step sees."""
-    label, classes = source.labels["train"][split.labelled], len(source.class_names)
+    label, classes = source.labels["train"][rows["labelled"]], len(source.class_names)
 
     def of(stream: str, step: int) -> np.ndarray:
         key = [seed, STREAMS[stream]]
         if balanced and stream == "labelled":
             return balanced_indices(step, sizes[stream], label, classes, key)
-        return indices(step, sizes[stream], len(getattr(split, stream)), key)
+        return indices(step, sizes[stream], len(rows[stream]), key)
 
     return lambda step: {stream: of(stream, step) for stream in sizes}
 

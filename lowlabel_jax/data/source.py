@@ -112,13 +112,19 @@ def blocks(source: Source, name: str, indices: np.ndarray) -> Iterator[np.ndarra
         yield source.read(name, indices[start : start + BLOCK])
 
 
+def keep(source: Source, name: str, wanted: int) -> None:
+    """Have a set decoded once where at least half of it is wanted: forty labels of a large set are
+    sooner read one by one."""
+    if source.keep and 2 * wanted >= len(source.labels[name]):
+        source.keep(name)
+
+
 class Images:
     """The images of a set at some indices, read when a part is asked for: `images[500:1000]`."""
 
     def __init__(self, source: Source, name: str, indices: np.ndarray) -> None:
         self.source, self.name, self.indices = source, name, indices
-        if source.keep:
-            source.keep(name)
+        keep(source, name, len(indices))
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -21,7 +21,6 @@ TYPES = {  # an image that is in two sets, unlabelled and labelled, is of the la
     "test": "test",
 }
 CLASSES = 12  # up to so many are listed one by one
-FORMULA = tuple("=+-@\t\r")  # what a spreadsheet would take for something to compute
 
 
 def write_table(path: Path, split: Split, source: Source) -> str:
@@ -54,7 +53,7 @@ def _rows(source: Source, place: str, kinds: Mapping[int, str]) -> Iterator[tupl
     for index, kind in kinds.items():
         name, label = image_name(source, place, index), source.labels[place][index]
         said = source.class_names[label] if label >= 0 else ""
-        yield f"./{name}" if name.startswith(FORMULA) else name, said, kind
+        yield files.without_formula(name), said, kind
 
 
 def describe(source: Source, split: Split) -> str:

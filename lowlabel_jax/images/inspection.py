@@ -135,7 +135,8 @@ def _record(path: Path, old: Record | None, max_megapixels: float) -> Record:
 
 def look(file: BinaryIO, record: Record, max_megapixels: float) -> Record:
     """The record completed by reading a file from its start. Raises OSError where that fails."""
-    record = record._replace(sha256=hashlib.file_digest(file, "sha256").hexdigest())
+    digest = hashlib.file_digest(file, "sha256")  # pyright: ignore[reportArgumentType]
+    record = record._replace(sha256=digest.hexdigest())
     try:
         image = load(file, max_megapixels)
         grey = pixels(image, 1)[..., 0]

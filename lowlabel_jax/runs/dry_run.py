@@ -10,9 +10,8 @@ import numpy as np
 
 from lowlabel_jax.configuration.keys import Config
 from lowlabel_jax.core import log, parallel
-from lowlabel_jax.data import feed
 from lowlabel_jax.runs import summary
-from lowlabel_jax.runs.train import Plan, prepare
+from lowlabel_jax.runs.train import Plan, feed_of, prepare
 from lowlabel_jax.training import build, loop
 
 
@@ -38,8 +37,7 @@ def memory(plan: Plan, phase: build.Phase) -> dict[str, int]:
     shape = (plan.config["info"]["sizes"]["unlabelled"], plan.config["info"]["num_classes"])
     guesses = {"unlabelled": {"teacher": np.zeros(shape, np.float32)}}
     columns = guesses if plan.config["teacher"] else None
-    given = {**plan.config["feed"], "balanced": plan.config["batch"]["balanced"]}
-    made = feed.open_feed(plan.source, plan.split, phase.batch_sizes, 0, columns, **given)
+    made = feed_of(plan, phase.batch_sizes, columns)
     batch, resident = parallel.shard(made.batch(0), devices), made.resident
     made.close()
     planned = phase.step.compile(state, batch, resident).memory_analysis()

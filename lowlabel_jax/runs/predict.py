@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from lowlabel_jax.core import files
 from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.images.crops import Fit, fit
 from lowlabel_jax.images.decoding import BadImage, decode
@@ -25,7 +26,6 @@ from lowlabel_jax.sources.image_paths import find
 
 AT_ONCE = 500  # images decoded together
 FORMATS = ("table", "csv", "json", "jsonl")
-FORMULA = tuple("=+-@\t\r")  # what a spreadsheet would take for something to compute
 
 Row = dict[str, Any]  # {"path", "topk": [{"label", "probability"}, …], "error": text or None}
 
@@ -36,6 +36,8 @@ def predict(directory: Path, wanted: Sequence[str], topk: int = 3) -> Iterator[R
     wanted: files, folders (all images below), patterns with *, or "-" for a list on stdin.
     Raises UserError where there is no run, no such file, or no image.
     """
+    if topk < 1:
+        raise UserError(f"--topk {topk} shows no class.", "--topk 3 shows three.")
     config, state = evaluate.load(directory)
     paths, how = expand(wanted), crop_of(config)
     names, guess = config["info"]["class_names"], results.predictor(config, state.apply_fn)
@@ -120,7 +122,7 @@ def written(rows: Iterable[Row], form: str) -> Iterator[str]:
         yield _csv(("path", "label", "probability", "error"))
         for row in rows:
             first = row["topk"][0] if row["topk"] else {"label": "", "probability": ""}
-            path = f"./{row['path']}" if row["path"].startswith(FORMULA) else row["path"]
+            path = files.without_formula(row["path"])
             yield _csv((path, first["label"], first["probability"], row["error"] or ""))
     else:
         for row in rows:

@@ -130,15 +130,20 @@ def finish(plan: Plan, directory: Path, state: TrainState) -> dict[str, Any]:
     return numbers
 
 
+def feed_of(plan: Plan, sizes: dict[str, int], columns: feed.Columns | None) -> feed.Feed:
+    """The feed that a plan's config asks for. sizes: stream -> batch size."""
+    how = {**plan.config["feed"], "balanced": plan.config["batch"]["balanced"]}
+    seed = plan.config["seeds"]["order"]
+    return feed.open_feed(plan.source, plan.split, sizes, seed, columns, **how)
+
+
 @contextmanager
 def _feeding(plan: Plan, columns: teacher.Columns) -> Iterator[loop.Feeder]:
     """sizes -> feed, and every feed that was opened is closed at the end."""
-    order, balanced = plan.config["seeds"]["order"], plan.config["batch"]["balanced"]
-    given = {**plan.config["feed"], "balanced": balanced}
     with ExitStack() as opened:
 
         def feeder(sizes: dict[str, int]) -> feed.Feed:
-            made = feed.open_feed(plan.source, plan.split, sizes, order, columns, **given)
+            made = feed_of(plan, sizes, columns)
             opened.callback(made.close)
             return made
 

@@ -48,16 +48,17 @@ def streamed(
     how = None if shape else fit_of(image)
     size = shape or fit_of(image).shape
     make = _maker(size, how, image["max_megapixels"])
+    read = _reader(streams, size, make)
     source = Source(
         class_names=tuple(names),
         image_shape=size,
         labels={name: stream.labels for name, stream in streams.items()},
-        read=_reader(streams, size, make),
+        read=read,
         fingerprint=_fingerprint(names, how, streams),
         names={name: [f"{name}[{row}]" for row in s.rows] for name, s in streams.items()},
         digests={name: _digests(stream) for name, stream in streams.items()},
         records={name: stream.looked for name, stream in streams.items()},
-        draw=_drawer(streams, how, make) if how and how.varied else None,
+        draw=read if how and how.varied else None,
         problems=settled,
     )
     return kept_images.kept(source) if image["cache"] else source
@@ -85,37 +86,23 @@ def _maker(shape: Shape, how: Fit | None, max_megapixels: float) -> Make:
 
 
 def _reader(streams: Mapping[str, Stream], shape: Shape, make: Make) -> Callable:
-    """read(set, indices [m]) -> uint8 [m, h, w, c]: each in its fixed crop, several threads."""
+    """read(set, indices [m]) -> uint8 [m, h, w, c], each in its fixed crop, on several threads.
 
-    def read(name: str, indices: np.ndarray) -> np.ndarray:
-        contents = _contents(streams[name], indices)
-        images = np.empty((len(indices), *shape), np.uint8)
+    With seeds [m] as a third argument each is in the crop of its seed.
+    """
+
+    def read(name: str, indices: np.ndarray, seeds: np.ndarray | None = None) -> np.ndarray:
+        stream, images = streams[name], np.empty((len(indices), *shape), np.uint8)
+        contents = stream.records.images(stream.rows[indices])
 
         def one(place: int) -> None:
-            images[place] = _made(streams[name], indices[place], make, contents[place], None)
+            drawn = None if seeds is None else np.random.default_rng(int(seeds[place]))
+            images[place] = _made(stream, indices[place], make, contents[place], drawn)
 
         many(one, len(indices))
         return images
 
     return read
-
-
-def _drawer(streams: Mapping[str, Stream], how: Fit, make: Make) -> Callable:
-    """draw(set, indices [m], seeds [m]) -> uint8 [m, h, w, c]: each in a crop of its own seed."""
-
-    def draw(name: str, indices: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-        contents = _contents(streams[name], indices)
-        images = np.empty((len(indices), *how.shape), np.uint8)
-        for place, seed in enumerate(seeds):
-            rng = np.random.default_rng(int(seed))
-            images[place] = _made(streams[name], indices[place], make, contents[place], rng)
-        return images
-
-    return draw
-
-
-def _contents(stream: Stream, indices: np.ndarray) -> list[bytes]:
-    return stream.records.images(stream.rows[indices])
 
 
 def _made(
