@@ -12,7 +12,7 @@ FLOORS = (  # a room imports only from its own folder and from floors above it i
     ("ops", "images", "augment", "optimizers", "schedules"),
     ("data",),
     ("sources", "configuration"),
-    ("models",),
+    ("models", "pretrained"),
     ("state",),
     ("objectives",),
     ("evaluation",),

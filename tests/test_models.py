@@ -57,7 +57,7 @@ def test_the_default_net_has_its_parameters():
         ((8, 8, 1), {}, dict(stage_0=(4, 4, 32), stage_1=(2, 2, 64), stage_2=(1, 1, 128),
                              last_conv=(2, 2, 128), features=(128,))),
         ((8, 8, 1), GLOBAL_AVERAGE, dict(stage_0=(4, 4, 16), stage_1=(4, 4, 32),
-                                         last_conv=(4, 4, 32), features=(256,))),
+                                         last_conv=(4, 4, 32), features=(32,))),
         ((8, 8, 1), CATS_AND_DOGS | dict(padding="SAME"),
          dict(stage_0=(4, 4, 32), stage_1=(2, 2, 32), stage_2=(1, 1, 64),
               last_conv=(2, 2, 64), features=(64,))),
@@ -154,4 +154,5 @@ def test_impossible_options_are_named(options, message):
 def test_a_config_finds_the_model_by_name():
     model = named.build("model", {"name": "small_cnn", "channels": (8,)}, num_classes=3)
     assert model == small_cnn(num_classes=3, channels=(8,))
-    assert model.stages == ((8, True),)
+    assert model.parts == ((8, True),)
+    assert model.stages == ("conv_0", "norm_0", "head")

@@ -208,7 +208,7 @@ class Normed(nn.Module):
 
     @nn.compact
     def __call__(self, x, train):
-        return layers.BatchNorm(train, momentum=0.75, epsilon=1e-3, name="norm")(x)
+        return layers.BatchNorm(momentum=0.75, epsilon=1e-3, name="norm")(x, train)
 
 
 def normed_step(variables, batch):
@@ -255,8 +255,8 @@ def test_gradients_through_synced_statistics_are_the_same_on_any_number_of_devic
 
 def test_batch_norm_keeps_statistics_in_float32_and_rests_outside_of_training():
     x = draw((4, 2, 2, 3)).astype(jnp.bfloat16)
-    norm = layers.BatchNorm(True, momentum=0.9, epsilon=1e-5, dtype=jnp.bfloat16)
-    _, new = norm.init_with_output(jax.random.key(0), x)
+    norm = layers.BatchNorm(momentum=0.9, epsilon=1e-5, dtype=jnp.bfloat16)
+    _, new = norm.init_with_output(jax.random.key(0), x, True)
     assert {leaf.dtype for leaf in jax.tree.leaves(new)} == {jnp.dtype("float32")}
     variables = initialise.initialise(Normed(), (2, 2, 3), 0)
     close(Normed().apply(variables, draw((4, 2, 2, 3)), False), draw((4, 2, 2, 3)) / np.sqrt(1.001))

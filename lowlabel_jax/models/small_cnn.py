@@ -1,8 +1,9 @@
 """A small convolutional network: a few stages of convolution and pooling, then a head."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.core.ranges import Count, Fraction, Natural, Positive, Probability
@@ -45,12 +46,10 @@ def small_cnn(
         if value not in CHOICES[option]:
             raise UserError(f"model.{option} = {value!r}.", f"use {' or '.join(CHOICES[option])}.")
     return SmallCNN(
-        num_classes=num_classes,
-        stages=_stages(channels, pool),
+        parts=_parts(channels, pool),
         padding=padding,
-        head=head,
-        hidden=hidden,
-        dropout=dropout,
+        vector=head,
+        head=layers.Head(num_classes, hidden, dropout, dtype),
         norm={"momentum": momentum, "epsilon": epsilon} if batch_norm else None,
         dtype=dtype,
     )
@@ -59,31 +58,36 @@ def small_cnn(
 class SmallCNN(nn.Module):
     """What small_cnn makes."""
 
-    num_classes: int
-    stages: tuple[tuple[int, bool], ...]  # (channels, whether it is pooled)
+    parts: tuple[tuple[int, bool], ...]  # (channels, whether it is pooled)
     padding: str
-    head: str
-    hidden: int
-    dropout: float
-    norm: dict[str, float] | None
+    vector: str
+    head: layers.Head
+    norm: dict[str, Any] | None
     dtype: str
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The names below `params`, from the image to the logits."""
+        made = range(len(self.parts))
+        named = ("conv_{}",) if self.norm is None else ("conv_{}", "norm_{}")
+        return (*(name.format(i) for i in made for name in named), "head")
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """images [b, h, w, c] -> logits float32 [b, k], endpoints.
 
         "stage_i" is what stage i hands on; "last_conv" the last map before any pooling, for
-        Grad-CAM; "features" [b, f] what the last layer sees.
+        Grad-CAM; "features" [b, f] what the head sees.
         """
         ends = {}
         x = images.astype(self.dtype)
-        for i, (channels, pooled) in enumerate(self.stages):
+        for i, (channels, pooled) in enumerate(self.parts):
             _check_room(i, x.shape[1:3], self.padding, pooled)
             x = ends["last_conv"] = self._convolution(x, i, channels, train)
             x = ends[f"stage_{i}"] = max_pool(x) if pooled else x
-        x = ends["features"] = self._vector(x, train)
-        logits = layers.Dense(self.num_classes, dtype=self.dtype, name="head")(x)
-        return logits.astype(jnp.float32), ends
+        x = x.mean((1, 2)) if self.vector == "average" else x.reshape(len(x), -1)
+        ends["features"] = x
+        return self.head(x, train), ends
 
     def _convolution(self, x: jax.Array, i: int, channels: int, train: bool) -> jax.Array:
         """[b, h, w, c] -> [b, h', w', channels]; the bias is BatchNorm's where there is one."""
@@ -92,18 +96,11 @@ class SmallCNN(nn.Module):
             dtype=self.dtype, name=f"conv_{i}",
         )(x)  # fmt: skip
         if self.norm is not None:
-            x = layers.BatchNorm(train, **self.norm, dtype=self.dtype, name=f"norm_{i}")(x)
+            x = layers.BatchNorm(**self.norm, dtype=self.dtype, name=f"norm_{i}")(x, train)
         return nn.relu(x)
 
-    def _vector(self, x: jax.Array, train: bool) -> jax.Array:
-        """[b, h, w, c] -> [b, f]."""
-        x = x.mean((1, 2)) if self.head == "average" else x.reshape(len(x), -1)
-        if self.hidden:
-            x = nn.relu(layers.Dense(self.hidden, dtype=self.dtype, name="hidden")(x))
-        return layers.Dropout(self.dropout)(x, train)
 
-
-def _stages(channels: tuple, pool: tuple) -> tuple[tuple[int, bool], ...]:
+def _parts(channels: tuple, pool: tuple) -> tuple[tuple[int, bool], ...]:
     """(channels, whether it is pooled) of each stage."""
     if not channels or any(type(n) is not int or n < 1 for n in channels):
         raise UserError(f"model.channels = {channels!r}.", "give whole numbers, 1 or more.")

@@ -1,8 +1,9 @@
 """Wide ResNet (arXiv:1605.07146) in the form that the FixMatch family trains (arXiv:2001.07685)."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.core.ranges import Count, NonNegative, Positive, Probability
@@ -37,7 +38,7 @@ def wide_resnet(
     if dtype not in DTYPES:
         raise UserError(f"model.dtype = {dtype!r}.", f"use {' or '.join(DTYPES)}.")
     return WideResNet(
-        num_classes=num_classes,
+        head=layers.Head(num_classes, dtype=dtype),
         blocks=_blocks(depth, groups),
         width=width,
         groups=groups,
@@ -53,14 +54,20 @@ class WideResNet(nn.Module):
 
     rules = ((r"params/(.*/)?(stem|conv_\d|shortcut)/kernel", initialise.he_normal_out),)
 
-    num_classes: int
+    head: layers.Head
     blocks: int  # in each group
     width: int
     groups: int
     slope: float
     conv_bias: bool
-    norm: dict[str, float]
+    norm: dict[str, Any]
     dtype: str
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The names below `params`, from the image to the logits."""
+        blocks = (f"block_{i}_{j}" for i in range(self.groups) for j in range(self.blocks))
+        return ("stem", *blocks, "norm", "head")
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -84,11 +91,10 @@ class WideResNet(nn.Module):
                     name=f"block_{i}_{j}",
                 )(x, train)
             ends[f"stage_{i}"] = x
-        norm = layers.BatchNorm(train, **self.norm, dtype=self.dtype, name="norm")
-        x = ends["last_conv"] = nn.leaky_relu(norm(x), self.slope)
+        norm = layers.BatchNorm(**self.norm, dtype=self.dtype, name="norm")
+        x = ends["last_conv"] = nn.leaky_relu(norm(x, train), self.slope)
         x = ends["features"] = x.mean((1, 2))
-        logits = layers.Dense(self.num_classes, dtype=self.dtype, name="head")(x)
-        return logits.astype(jnp.float32), ends
+        return self.head(x, train), ends
 
 
 class Block(nn.Module):
@@ -99,7 +105,7 @@ class Block(nn.Module):
     activate_first: bool  # the shortcut starts after the first activation, not before
     slope: float
     conv: dict
-    norm: dict[str, float]
+    norm: dict[str, Any]
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -114,8 +120,8 @@ class Block(nn.Module):
         return short + y
 
     def _activated(self, x: jax.Array, name: str, train: bool) -> jax.Array:
-        norm = layers.BatchNorm(train, **self.norm, dtype=self.conv["dtype"], name=name)
-        return nn.leaky_relu(norm(x), self.slope)
+        norm = layers.BatchNorm(**self.norm, dtype=self.conv["dtype"], name=name)
+        return nn.leaky_relu(norm(x, train), self.slope)
 
     def _convolved(self, x: jax.Array, name: str, size: int, stride: int = 1) -> jax.Array:
         strides = (stride, stride)

@@ -1,5 +1,7 @@
 """Flax layers over our own operations, with the parameter trees of Flax's layers."""
 
+import contextlib
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import flax.linen as nn
@@ -78,22 +80,74 @@ class Dropout(nn.Module):
         return given
 
 
-def BatchNorm(  # called where a layer is made, and named like one
-    train: bool, *, momentum: float, epsilon: float, dtype: Any = None, name: str | None = None
-) -> nn.BatchNorm:
+class BatchNorm(nn.Module):
     """Flax's BatchNorm over the global batch; its statistics are float32 whatever the dtype.
 
     momentum is what is kept of the old running statistics (PyTorch's is 1 - ours).
     """
-    synced = train and parallel.global_size(1) > 1
-    return nn.BatchNorm(
-        use_running_average=not train,
-        momentum=momentum,
-        epsilon=epsilon,
-        dtype=dtype,
-        axis_name=parallel.AXIS if synced else None,
-        name=name,
-    )
+
+    momentum: float
+    epsilon: float
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        synced = train and parallel.global_size(1) > 1
+        norm = nn.BatchNorm(
+            use_running_average=not train,
+            momentum=self.momentum,
+            epsilon=self.epsilon,
+            dtype=self.dtype,
+            axis_name=parallel.AXIS if synced else None,
+        )
+        nn.share_scope(self, norm)
+        return norm(x)
+
+
+class Head(nn.Module):
+    """[b, f] -> logits float32 [b, num_classes]: what is new when a network meets new classes.
+
+    hidden: units of a ReLU layer before the last one, 0 for none; dropout comes after it.
+    Every model has one as its field `head`, so that it can be trained alone on kept features.
+    """
+
+    num_classes: int
+    hidden: int = 0
+    dropout: float = 0.0
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        if self.hidden:
+            x = nn.relu(Dense(self.hidden, dtype=self.dtype, name="hidden")(x))
+        x = Dropout(self.dropout)(x, train)
+        last = Dense(self.num_classes, dtype=self.dtype)
+        nn.share_scope(self, last)  # head/kernel, not head/last/kernel
+        return last(x).astype(jnp.float32)
+
+
+@contextlib.contextmanager
+def resting(stages: Collection[str], norms_alone: Collection[str] = ()) -> Iterator[None]:
+    """What lies below these stages (a module's own children, by name) runs as if train=False.
+
+    BatchNorm then normalises with its running statistics and leaves them as they are, dropout
+    drops nothing: a frozen stage does in training what it will do afterwards. Below `norms_alone`
+    that is so of BatchNorm only. For use around model.apply.
+    """
+
+    def intercept(call, args, kwargs, context):
+        kinds = {BatchNorm: {*stages, *norms_alone}, Dropout: {*stages}}
+        where = kinds.get(type(context.module), ())
+        if (
+            context.method_name == "__call__"
+            and context.module.path[:1]
+            and (context.module.path[0] in where)
+        ):
+            return call(args[0], False)
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(intercept):
+        yield
 
 
 def _bias(layer: Conv | Dense) -> jax.Array | None:

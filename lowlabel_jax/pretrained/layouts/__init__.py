@@ -1,0 +1,1 @@
+"""How published files name the tensors of our models: LAYOUTS of one architecture a file."""
