@@ -1,13 +1,19 @@
-"""Food-101 in its own layout, its photos cut anew at every step: the data of a VGG19 tutorial.
+"""Food-101 in its own layout, by transfer: a VGG19 tutorial, and what fewer labels ask for.
 
 python launch.py --config=configs/food101_transfer.py --workdir=runs/food \\
-    --config.source.path=FOLDER      # with images/, meta/train.txt and meta/test.txt
-    budget=laptop: 64x64 and two epochs, for a look on a CPU
+    --config.source.path=FOLDER --config.pretrained.weights=FILE
+    FOLDER has images/, meta/train.txt and meta/test.txt; recipes:
+    tutorial     VGG19, its last layer new, all of it trained (the default)
+    probe        a frozen backbone, the head by logistic regression, L2 by cross-validation
+    finetune     the probe, then the last stages as well, later ones faster (LP-FT)
+    fixmatch     the probe, then the last stages by FixMatch, with the photos without labels
+    labels=5, 20 or 180 a class; all by default
 
-As there: a square of the short side less ten pixels on each side, at random in training and in the
-middle in evaluation, averaged to 224x224; batches of 64, momentum 0.9, a straight line from 1e-3 to
-1e-7, weight decay 5e-4, 20 epochs. The network is a small one, trained from nothing: pretrained
-ones have not moved in yet, so the accuracy is not what transfer gives.
+The tutorial: a square of the short side less ten pixels on each side, at random in training and in
+the middle in evaluation, averaged to 224x224; batches of 64, momentum 0.9, a straight line from
+1e-3 to 1e-7, weight decay 5e-4, 20 epochs, a checkpoint every 600 seconds, TensorBoard in tb/; the
+same command goes on from the last step. Weights: hf://timm/vgg19.tv_in1k/model.safetensors. The other
+recipes take EfficientNet-Lite0's unless model.name says another. docs/transfer.md has the numbers.
 """
 
 import own_images
@@ -15,26 +21,64 @@ import own_images
 from lowlabel_jax.configuration.argument import choose
 from lowlabel_jax.configuration.keys import base
 
+RECIPES = ("tutorial", "probe", "finetune", "fixmatch")
+
 
 def get_config(which=""):
-    """budget=full|laptop."""
+    """recipe=tutorial|probe|finetune|fixmatch, labels=all|5|20|180 a class."""
+    chosen = choose(which, recipe=RECIPES, labels=("all", 5, 20, 180))
     config = base()
     config.source = {"name": "food101", "path": "data/food-101"}
     config.image.size, config.image.crop, config.image.margin = 224, "random", 10
-    config.split.labelled = {"fraction": 1.0}
+    every = chosen["labels"] == "all"
+    config.split.labelled = {"fraction": 1.0} if every else {"per_class": chosen["labels"]}
     config.batch.labelled = 64
-    config.batch.evaluation = 128
+    config.batch.evaluation = 64
+    config.checkpoint.seconds = 600
     config.augment.weak = {"name": "identity"}  # the crop is all there is
     config.augment.strong = own_images.STRONG
-    config.model = {"name": "small_cnn", "channels": (32, 64, 128, 256)}
+    config.model = {"name": "vgg", "depth": 19, "top": "conv"}
+    config.pretrained.weights = "weights/vgg19.safetensors"
     config.optimizer = {
         "name": "sgd",
         "nesterov": False,
         "rate": {"name": "polynomial", "peak": 1e-3, "end": 1e-7},
     }
     config.length = {"epochs": 20.0}
-    if choose(which, budget=("full", "laptop"))["budget"] == "laptop":
-        config.image.size = 64
-        config.model = {"name": "small_cnn", "channels": (16, 32, 64)}
-        config.length = {"epochs": 2.0}
+    config.method = chosen["recipe"]
+    if chosen["recipe"] != "tutorial":
+        config.image.crop = "centre"
+        config.model = {"name": "efficientnet", "size": "lite0"}
+        config.pretrained.weights = "weights/efficientnet_lite0_imagenet.safetensors"
+        few_labels(config, chosen["recipe"])
     return config
+
+
+def few_labels(config, recipe):
+    """The probe, and what may follow it."""
+    config.batch.labelled = 16
+    config.batch.mu = 3
+    config.augment.weak = {"name": "standard", "flip": True, "shift": 0.1, "zoom": 0.1}
+    if recipe == "probe":
+        config.features = "probe"
+        return
+    config.objective = {"name": "supervised"}
+    if recipe == "fixmatch":
+        config.objective = {"name": "fixmatch", "threshold": 0.8}
+    config.optimizer = {
+        "name": "adamw",
+        "weight_decay": 1e-4,
+        "rate": {"name": "cosine", "peak": 3e-4, "warmup": 20},
+    }
+    config.length = {"steps": 300}
+    config.ema.decay = 0.99
+    config.phases = {
+        "probe": {"features": "probe", "objective": {"name": "supervised"}},
+        "tune": {"train_from": "block_11", "batch_norm": "running", "rate_decay": 0.8},
+    }
+    config.order = ("probe", "tune")
+
+
+def sweep(which=""):
+    """Six draws of the labels."""
+    yield from ({"seed": seed} for seed in range(6))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lowlabel_jax import __version__
-from lowlabel_jax.core import files, log
+from lowlabel_jax.core import log
 from lowlabel_jax.core.errors import UserError, guarded
 
 EXAMPLES = """\
@@ -19,6 +19,7 @@ examples:
   lowlabel data-check digits_fixmatch --html --preview 12       a config's data and what it sees
   lowlabel evaluate runs/d1             score a finished run's checkpoint again
   lowlabel predict runs/d1 photos/*.jpg label images with it; --format csv --out labels.csv
+  lowlabel summary vit:size=base --draw vit.svg        a network's stages, and a drawing
   lowlabel compare runs/cmp             methods over seeds: means, intervals, exact p
   lowlabel runs runs                    what ran, how it ended
 
@@ -31,7 +32,7 @@ exit codes: 0 ok, 1 a bug, 2 a mistake in the command or the data, 3 directory b
 def main() -> int:
     """The entry point of `lowlabel` and of `python -m lowlabel_jax`."""
     options, others = parser().parse_known_args()
-    if others and getattr(options, "run", None) is not data_check:
+    if others and getattr(options, "run", None) not in (data_check, summary):
         parser().error(f"unrecognized arguments: {' '.join(others)}")
     options.overrides = others
     if not hasattr(options, "run"):
@@ -70,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     add("--topk", type=int, default=3, metavar="K", help="classes shown for each image (3)")
     add("--format", choices=("table", "csv", "json", "jsonl"), default="table")
     add("--out", type=Path, metavar="FILE", help="write there instead of printing")
+    add("--embeddings", type=Path, metavar="FILE.npz", help="write what the head sees of each")
     add = command(compare).add_argument
     add("paths", metavar="RUN|DIR", type=Path, nargs="+")
     add("--out", type=Path, help="where the tables and the picture go (the first DIR)")
@@ -80,7 +82,15 @@ def parser() -> argparse.ArgumentParser:
     add = command(configs).add_argument
     add("name", metavar="NAME", nargs="?")
     add = command(summary).add_argument
-    add("config", metavar="CONFIG", help="a config file, or the name of one in configs/")
+    add(
+        "network",
+        metavar="CONFIG|MODEL",
+        help="a config (name or file; --config.section.key=VALUE overrides), or a model with its "
+        "options, as mobilenet_v1:width=0.5",
+    )
+    add("--image", metavar="SIZE", default="224", help="of a MODEL: 224 (as it is) or 28x28x1")
+    add("--classes", metavar="N", type=int, default=1000, help="of a MODEL: how many (1000)")
+    add("--draw", metavar="FILE.svg", type=Path, help="write a drawing, too")
     add = command(data_check).add_argument
     add(
         "data",
@@ -113,19 +123,10 @@ def predict(options: argparse.Namespace) -> int:
     from lowlabel_jax import start
 
     start.jax_ready()
-    from lowlabel_jax.runs import predict as run_predict
+    from lowlabel_jax.runs import predict_rows
 
-    rows = list(run_predict.predict(options.run_directory, options.images, options.topk))
-    text = "\n".join(run_predict.written(rows, options.format))
-    if options.out:
-        files.write_text(options.out, text + "\n")
-    else:
-        log.say(text)
-    bad = sum(row["error"] is not None for row in rows)
-    if bad or options.out:
-        where = f"; written: {options.out}" if options.out else ""
-        print(f"{len(rows)} images, {bad} of them could not be read{where}", file=sys.stderr)
-    return 2 if bad else 0
+    given = (options.run_directory, options.images, options.topk, options.format)
+    return predict_rows.label(*given, options.out, options.embeddings)
 
 
 def compare(options: argparse.Namespace) -> int:
@@ -161,14 +162,14 @@ def configs(options: argparse.Namespace) -> int:
 
 
 def summary(options: argparse.Namespace) -> int:
-    """Print a config's network as a table: layers, shapes, parameters, FLOPs."""
+    """Print a network as a table: stages, shapes, parameters, FLOPs, what is frozen; draw it."""
     from lowlabel_jax import start
 
     start.jax_ready()
     from lowlabel_jax.runs import summary as run_summary
 
-    log.say(run_summary.of_config(options.config))
-    return 0
+    given = (options.network, options.overrides, options.image, options.classes)
+    return run_summary.show(*given, options.draw)
 
 
 def data_check(options: argparse.Namespace) -> int:

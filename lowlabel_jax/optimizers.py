@@ -5,9 +5,12 @@ covered by a rule. For sgd, rmsprop and adam it is L2 (added to the gradient, so
 as in FixMatch's loss); for adamw it is decoupled.
 """
 
-from collections.abc import Callable
+import functools
+import operator
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import optax
 
 from lowlabel_jax.core import tree
@@ -67,6 +70,25 @@ def rmsprop(
     """RMSprop with Keras' defaults."""
     tx = optax.rmsprop(rate, decay, epsilon, momentum=momentum or None)
     return _with_l2(weight_decay, clip_norm, tx)
+
+
+def by_stage(
+    tx: optax.GradientTransformation, rates: Mapping[str, float]
+) -> optax.GradientTransformation:
+    """The optimiser with its updates times the rate of the stage (name below params) they belong
+    to; 1 where none is given. Decoupled weight decay follows the rate, as it does in adamw.
+    """
+    if set(rates.values()) == {1.0}:
+        return tx
+
+    def scale(updates: Any, params: Any) -> Any:
+        factors = {name: rates.get(name, 1.0) for name in updates}
+        return {
+            name: jax.tree.map(functools.partial(operator.mul, factors[name]), update)
+            for name, update in updates.items()
+        }
+
+    return optax.chain(tx, optax.stateless(scale))
 
 
 def decays(params: Any) -> Any:

@@ -1,6 +1,6 @@
 """Everything that changes during training. If it is not here it is not remembered."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
@@ -24,6 +24,7 @@ class TrainState(struct.PyTreeNode):
     key: jax.Array
     apply_fn: Callable = struct.field(pytree_node=False)
     tx: optax.GradientTransformation = struct.field(pytree_node=False)
+    trained: tuple[str, ...] = struct.field(pytree_node=False)  # names below params; others rest
 
     @property
     def phase_step(self) -> jax.Array:
@@ -31,22 +32,51 @@ class TrainState(struct.PyTreeNode):
         return self.step - self.began
 
     def advance(self, grads: Any, batch_stats: Any, aux: Any, ema: "Average") -> "TrainState":
-        """The state after one optimiser step; the average follows the new parameters."""
-        updates, opt_state = self.tx.update(grads, self.opt_state, self.params)
-        params = optax.apply_updates(self.params, updates)
+        """The state after one optimiser step; the average follows the new parameters.
+
+        grads: of the trained parameters alone. What rests stays what it is, bit by bit.
+        """
+        mine = part(self.params, self.trained)
+        updates, opt_state = self.tx.update(grads, self.opt_state, mine)
+        moved: Any = optax.apply_updates(mine, updates)
         return self.replace(
             step=self.step + 1,
-            params=params,
+            params={**self.params, **moved},
             batch_stats=batch_stats,
             opt_state=opt_state,
-            ema=ema.update(self.ema, params, batch_stats, self.step),
+            ema=ema.update(self.ema, moved, batch_stats, self.step),
             aux=aux,
         )
 
-    def enter_phase(self, tx: optax.GradientTransformation, aux: Any) -> "TrainState":
+    def enter_phase(
+        self,
+        tx: optax.GradientTransformation,
+        aux: Any,
+        apply_fn: Callable,
+        trained: tuple[str, ...],
+    ) -> "TrainState":
         """The state at the start of another phase: weights and average carry over."""
-        began = jnp.copy(self.step)  # two leaves that share a buffer cannot both be donated
-        return self.replace(began=began, tx=tx, opt_state=tx.init(self.params), aux=aux)
+        return self.replace(
+            began=jnp.copy(self.step),  # two leaves that share a buffer cannot both be donated
+            tx=tx,
+            opt_state=tx.init(part(self.params, trained)),
+            aux=aux,
+            apply_fn=apply_fn,
+            trained=trained,
+        )
+
+    def started_with(self, variables: Any) -> "TrainState":
+        """The state with other first weights, {"params", "batch_stats"}, in the average too."""
+        copies = jax.tree.map(jnp.asarray, dict(variables))
+        ema = jax.tree.map(jnp.copy, copies)
+        opt_state = self.tx.init(part(copies["params"], self.trained))
+        params, batch_stats = copies["params"], copies["batch_stats"]
+        return self.replace(params=params, batch_stats=batch_stats, ema=ema, opt_state=opt_state)
+
+    def settled(self) -> "TrainState":
+        """The averaged weights as the weights: what a phase on their features starts from."""
+        copies = jax.tree.map(jnp.copy, self.ema)
+        return self.replace(params=copies["params"], batch_stats=copies["batch_stats"])
 
 
 class Average(struct.PyTreeNode):
@@ -62,17 +92,28 @@ class Average(struct.PyTreeNode):
         return jnp.minimum(slow, (1 + step) / (10 + step)) if self.warmup else slow
 
     def update(self, old: Any, params: Any, batch_stats: Any, step: jax.Array) -> Any:
-        """The average after a step, as variables to evaluate with."""
+        """The average after a step, as variables to evaluate with; params: those that moved."""
         decay = self.decay_at(step)
+        averaged = part(old["params"], params)
         stats = tree.moving_average(old["batch_stats"], batch_stats, decay)
         return {
-            "params": tree.moving_average(old["params"], params, decay),
+            "params": {**old["params"], **tree.moving_average(averaged, params, decay)},
             "batch_stats": stats if self.batch_stats else batch_stats,
         }
 
 
+def part(params: Any, names: Collection[str]) -> dict[str, Any]:
+    """The children of `params` that have these names."""
+    return {name: params[name] for name in names}
+
+
 def create(
-    variables: Any, apply_fn: Callable, tx: optax.GradientTransformation, aux: Any, seed: int
+    variables: Any,
+    apply_fn: Callable,
+    tx: optax.GradientTransformation,
+    trained: tuple[str, ...],
+    aux: Any,
+    seed: int,
 ) -> TrainState:
     """The state before the first step."""
     params, batch_stats = variables["params"], variables.get("batch_stats", {})
@@ -82,12 +123,13 @@ def create(
         began=jnp.int32(0),
         params=params,
         batch_stats=batch_stats,
-        opt_state=tx.init(params),
+        opt_state=tx.init(part(params, trained)),
         ema=ema,
         aux=aux,
         key=jax.random.key(seed),
         apply_fn=apply_fn,
         tx=tx,
+        trained=trained,
     )
     # Parameters and their average must not share buffers: a donated buffer can be given only once.
     return jax.tree.map(jnp.copy, state)

@@ -61,6 +61,11 @@ def normalise(image: jax.Array) -> jax.Array:
     return (image.astype(jnp.float32) - 127.5) * (1 / 127.5)
 
 
+def shown(images: jax.Array) -> jax.Array:
+    """What a network is shown of uint8 images as they are, or of features float32."""
+    return images if images.dtype == jnp.float32 else normalise(images)
+
+
 def _view(
     name: str,
     batch: Mapping[str, Mapping[str, Any]],
@@ -74,6 +79,8 @@ def _view(
         raise ValueError(f"no view called {name!r}. There are: {', '.join((*VIEWS, *COLUMNS))}.")
     stream, recipe = VIEWS[name]
     images = batch[stream]["image"]
+    if images.dtype == jnp.float32:
+        return images  # features, which nothing is done to
     key_view = jax.random.fold_in(key, list(VIEWS).index(name))
     keys = parallel.example_keys(key_view, parallel.positions(len(images)))
     # vmap, on the CPU too. us per image on one core, vmap | lax.map, the same images from both:

@@ -8,13 +8,17 @@ from lowlabel_jax.core.errors import UserError, nearest
 def choose(text: str, **known: tuple) -> dict[str, Any]:
     """ "labels=250" -> {"labels": 250, "budget": "paper"}: for each name one of its known values.
 
-    known: name -> its values, numbers or text; the first is taken where the text leaves it out.
+    known: name -> its values, numbers or text; the first is taken where the text leaves it out. A
+    text value may stand alone where one name has it: "paper" for "budget=paper".
     Raises UserError for another name or value, with those there are.
     """
     found = {name: values[0] for name, values in known.items()}
     there = ",".join(f"{name}={'|'.join(map(str, values))}" for name, values in known.items())
     for part in filter(None, text.split(",")):
-        name, _, given = part.partition("=")
+        name, equals, given = part.partition("=")
+        owners = [owner for owner, values in known.items() if part in values]
+        if not equals and len(owners) == 1:
+            name, given = owners[0], part
         if name not in known:
             raise UserError(
                 f"the config takes no argument {part!r}.{nearest(name, known)}",

@@ -10,8 +10,6 @@ from lowlabel_jax.core.errors import nearest, problems
 from lowlabel_jax.data import held_out
 from lowlabel_jax.data.sets import MEASURED
 
-PHASE_KEYS = ("objective", "optimizer", "length", "patience")
-
 
 def check(config: Config) -> None:
     """Raise one UserError that lists every problem. Needs no data and no JAX."""
@@ -54,7 +52,11 @@ def _unknown(config: Config) -> Iterator[str]:
 
 
 def _default(path: str) -> Any:
-    return next(key.default for key in keys.KEYS if key.path == path)
+    return _key(path).default
+
+
+def _key(path: str) -> keys.Key:
+    return next(key for key in keys.KEYS if key.path == path)
 
 
 def _ranges(config: Config) -> Iterator[str]:
@@ -97,9 +99,11 @@ def _phases(config: Config) -> Iterator[str]:
     for name, phase in known.items():
         if name not in config.order:
             yield f"phase {name!r} is not in order={tuple(config.order)}: it would never run."
-        for key in phase:
-            if key not in PHASE_KEYS:
-                yield f"phases.{name}: no setting {key!r}.{nearest(key, PHASE_KEYS)}"
+        for key, value in phase.items():
+            if key not in keys.PHASE:
+                yield f"phases.{name}: no setting {key!r}.{nearest(key, keys.PHASE)}"
+            elif broken := ranges.breaks(_key(key).rule, value):
+                yield f"phases.{name}.{key} = {value!r} {broken}."
         yield from _amount(f"phases.{name}.length", phase.get("length"))
 
 

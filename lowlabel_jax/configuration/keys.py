@@ -88,7 +88,24 @@ KEYS = (
     Key("augment.weak", {"name": "flip_shift"}, "", "weak view: labels and pseudo-labels"),
     Key("augment.strong", {"name": "standard"}, "", "strong view: what pseudo-labels teach"),
     Key("model", {"name": "small_cnn"}, "", "the network"),
+    Key("pretrained.weights", "", "str", "a file, or hf://owner/repo/file; empty: random weights"),
+    Key("pretrained.pixels", "", "str", "what the weights were shown; empty: as known of them"),
+    Key("pretrained.sha256", "", "str", "refuse weights with another digest; empty: take any"),
     Key("objective", {"name": "supervised"}, "", "what is minimised"),
+    Key(
+        "features",
+        "off",
+        'Literal["off", "cached", "probe"]',
+        "cached: train the head alone on features computed once; probe: by logistic regression",
+    ),
+    Key("train_from", "", "str", "first stage that is trained (lowlabel summary); empty: all are"),
+    Key("rate_decay", 1.0, "Positive", "learning rate of a stage over that of the stage after it"),
+    Key(
+        "batch_norm",
+        "batch",
+        'Literal["batch", "running"]',
+        "statistics of trained stages; frozen ones always keep theirs",
+    ),
     Key("teacher", "", "str", "a finished run whose guesses teach this one (noisy_student)"),
     Key("optimizer", {"name": "sgd", "rate": {"name": "cosine_7_16"}}, "", "and its learning rate"),
     Key("ema.decay", 0.999, "Fraction", "memory of the averaged weights, which are what is scored"),
@@ -97,19 +114,35 @@ KEYS = (
     Key("length", {"steps": 1000}, "", "how long a phase lasts: steps, epochs or examples"),
     Key("patience", 0, "Natural", "end a phase after so many evaluations without gain; 0: never"),
     Key(
-        "phases", {}, "", "by name: what a phase changes of objective, optimizer, length, patience"
+        "phases",
+        {},
+        "",
+        "by name: what a phase changes of objective, optimizer, length, patience, features, "
+        "train_from, rate_decay, batch_norm",
     ),
     Key("order", (), "", "the phases' names in turn; empty: one phase, from the settings above"),
     Key("evaluate_every", 0, "Natural", "steps between looks at the validation set; 0: none"),
     Key("log_every", 20, "Count", "steps between lines of metrics.jsonl, each a mean over them"),
     Key("checkpoint.every", 200, "Count", "steps between checkpoints"),
+    Key("checkpoint.seconds", 0, "Natural", "seconds after which one is due anyhow; 0: never"),
     Key("checkpoint.keep", 2, "Count", "newest checkpoints kept, besides the best"),
     Key("median_of", 1, "Count", "checkpoints whose median is the headline; 1: only the last step"),
     Key("devices", 0, "Natural", "devices to use; 0: all"),
 )
 
+PHASE = (  # settings that stand for every phase, unless the phase has its own
+    "objective",
+    "optimizer",
+    "length",
+    "patience",
+    "features",
+    "train_from",
+    "rate_decay",
+    "batch_norm",
+)
+
 UNITS = {  # one of these keys stands in such a dict; setting another replaces it
-    "length": {"steps": int, "epochs": float, "examples": int},
+    "length": {"steps": int, "epochs": float, "examples": int, "bit_hyperrule": float},
     "warmup": {"steps": int, "epochs": float, "examples": int},
     "labelled": {"per_class": int, "total": int, "fraction": float},
     "validation": {"per_class": int, "total": int, "fraction": float},

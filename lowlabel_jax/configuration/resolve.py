@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from lowlabel_jax.configuration import keys
 from lowlabel_jax.configuration.keys import Config
 from lowlabel_jax.core import units
 from lowlabel_jax.core.errors import problems
@@ -14,6 +15,7 @@ RESUMABLE = (  # what a resumed run may change: more steps, how it is watched, w
     "log_every",
     "checkpoint.every",
     "checkpoint.keep",
+    "checkpoint.seconds",
     "median_of",
     "batch.evaluation",
     "devices",
@@ -26,7 +28,7 @@ RESUMABLE = (  # what a resumed run may change: more steps, how it is watched, w
 def resolve(config: Config, info: Info, fingerprint: str) -> dict[str, Any]:
     """Seeds, phases, lengths in steps, what is known of the data. Raises UserError on misfits."""
     whole = as_dict(config)
-    top = {key: whole.pop(key) for key in ("objective", "optimizer", "length", "patience")}
+    top = {key: whole.pop(key) for key in keys.PHASE}
     phases, order, batch_size = whole.pop("phases"), whole.pop("order"), whole["batch"]["labelled"]
     resolved = {
         **whole,
@@ -59,8 +61,8 @@ def phase(
         "name": name,
         "objective": dict(spec["objective"]),
         "optimizer": {**spec["optimizer"], "rate": rate},
-        "steps": steps,
-        "patience": spec["patience"],
+        "steps": 1 if spec["features"] == "probe" else steps,  # it is solved, not approached
+        **{key: spec[key] for key in keys.PHASE if key not in ("objective", "optimizer", "length")},
     }
 
 
@@ -71,7 +73,7 @@ def misfits(config: Mapping[str, Any]) -> list[str]:
         warmup = spec["optimizer"]["rate"].get("warmup", 0)
         if spec["steps"] < 1:
             found.append(f"phase {spec['name']!r} has no steps.")
-        elif warmup > spec["steps"]:
+        elif warmup > spec["steps"] and spec["features"] != "probe":
             found.append(
                 f"phase {spec['name']!r}: warmup {warmup} is over its {spec['steps']} steps."
             )

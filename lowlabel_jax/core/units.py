@@ -1,8 +1,13 @@
-"""Lengths with a unit: {"epochs": 30} | {"steps": 600} | {"examples": 40_000} -> steps."""
+"""Lengths with a unit: {"epochs": 30} | {"steps": 600} | {"examples": 40_000} -> steps.
+
+{"bit_hyperrule": 1} is what BiT-HyperRule (arXiv:1912.11370, section 3.3) gives a set of that size.
+"""
 
 from collections.abc import Mapping
 
-UNITS = ("steps", "epochs", "examples")
+UNITS = ("steps", "epochs", "examples", "bit_hyperrule")
+BIT = ((20_000, 500), (500_000, 10_000))  # (below so many examples, steps)
+BIT_LARGE = 20_000  # steps for more
 
 
 def steps(length: Mapping[str, float], batch_size: int, dataset_size: int) -> int:
@@ -12,8 +17,15 @@ def steps(length: Mapping[str, float], batch_size: int, dataset_size: int) -> in
         raise ValueError(f"a length has one unit of {UNITS}, got {dict(length)}")
     if unit == "steps":
         return round(amount)
+    if unit == "bit_hyperrule":
+        return round(amount * bit_steps(dataset_size))
     examples = amount * dataset_size if unit == "epochs" else amount
     return -int(-examples // batch_size)
+
+
+def bit_steps(dataset_size: int) -> int:
+    """Steps by BiT-HyperRule: 500 below 20,000 examples, 10,000 below 500,000, else 20,000."""
+    return next((steps for size, steps in BIT if dataset_size < size), BIT_LARGE)
 
 
 def duration(seconds: float) -> str:

@@ -95,7 +95,7 @@ def _streamed(
 def _gib(source: Source, rows: Rows) -> float:
     """What the images of the streams in use take on a device, in GiB."""
     count = sum(len(found) for found in rows.values())
-    return count * float(np.prod(source.image_shape)) / 2**30
+    return count * float(np.prod(source.image_shape)) * np.dtype(source.dtype).itemsize / 2**30
 
 
 def _beside(

@@ -35,7 +35,7 @@ class Source(NamedTuple):
     """Images by set name: "train" (split, drawn from), and "test", "validation" if it has them."""
 
     class_names: tuple[str, ...]
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, ...]
     labels: dict[str, np.ndarray]  # set -> int32 [n]; -1 where the label is not known
     read: Callable[[str, np.ndarray], np.ndarray]  # (set, indices [m]) -> uint8 [m, h, w, c]
     fingerprint: str  # changes when any image or label does
@@ -46,6 +46,7 @@ class Source(NamedTuple):
     # (set, indices [m], seeds uint32 [m]) -> images cropped anew; None: they are always the same
     keep: Callable[[str], None] | None = None  # decode a whole set once, so that `read` is quick
     problems: tuple[Problem, ...] = ()  # what was noticed, left out or collapsed
+    dtype: str = "uint8"  # of what `read` gives; "float32" for features, image_shape (f,)
 
 
 class Info(NamedTuple):
@@ -53,7 +54,7 @@ class Info(NamedTuple):
 
     num_classes: int
     class_names: tuple[str, ...]
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, ...]
     sizes: dict[str, int]  # labelled, unlabelled, validation, test
     label_counts: tuple[int, ...] = ()  # labelled images of each class
 

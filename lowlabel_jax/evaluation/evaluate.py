@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lowlabel_jax.augment.views import normalise
+from lowlabel_jax.augment.views import shown
 from lowlabel_jax.core import parallel
 from lowlabel_jax.ops.compiling import compile_options
 from lowlabel_jax.state import TrainState
@@ -24,7 +24,7 @@ def predictor(apply_fn: Callable, batch_size: int, devices: int) -> Predict:
     """
 
     def forward(variables, batch):
-        logits, _ = apply_fn(variables, normalise(batch["image"]), train=False)
+        logits, _ = apply_fn(variables, shown(batch["image"]), train=False)
         return jax.nn.softmax(logits.astype(jnp.float32))
 
     size = -(-batch_size // devices) * devices

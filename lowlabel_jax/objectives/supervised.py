@@ -12,7 +12,7 @@ import numpy as np
 
 from lowlabel_jax.core import parallel
 from lowlabel_jax.core.errors import UserError
-from lowlabel_jax.core.ranges import Fraction, NonNegative
+from lowlabel_jax.core.ranges import Fraction, Natural, NonNegative
 from lowlabel_jax.objectives import mixing
 from lowlabel_jax.objectives.base import Objective, Out, labelled_metrics, mean
 from lowlabel_jax.objectives.forward import joint
@@ -24,6 +24,7 @@ def supervised(
     info: Any,
     strong: bool = False,
     mixup: NonNegative = 0.0,
+    mixup_from: Natural = 0,
     cutmix: NonNegative = 0.0,
     label_smoothing: Fraction = 0.0,
     class_weights: tuple = (),
@@ -33,7 +34,9 @@ def supervised(
     """Cross-entropy on the weak view of the labelled images, or on the strong one.
 
     mixup, cutmix: the alpha of arXiv:1710.09412 and arXiv:1905.04899, 0 for none; with both, each
-    image meets either. label_smoothing: so much of the target is spread evenly over all classes.
+    image meets either. mixup_from: none where there are fewer labels (BiT-HyperRule,
+    arXiv:1912.11370: 0.1 from 20,000 on).
+    label_smoothing: so much of the target is spread evenly over all classes.
     class_weights: one number a class; balanced: they are n / (k · images of the class). The loss
     is then the weighted mean. Accuracy is counted against an image's own label, mixed or not.
     logit_adjustment: tau of arXiv:2007.07314, equation 10. The loss alone sees logits plus tau ·
@@ -42,6 +45,7 @@ def supervised(
     view = "labelled_strong" if strong else "labelled"
     weights = balanced_weights(info) if balanced else class_weights
     shift = logit_adjustment * log_prior(info)
+    mixup = mixup if info.sizes["labelled"] >= mixup_from else 0.0
     if class_weights and (balanced or len(class_weights) != info.num_classes):
         raise UserError(
             f"objective.class_weights has {len(class_weights)} numbers for {info.num_classes} "

@@ -11,6 +11,7 @@ from flax.linen.dtypes import promote_dtype
 
 from lowlabel_jax.core import parallel
 from lowlabel_jax.ops.convolution import Padding, conv2d
+from lowlabel_jax.ops.depthwise import depthwise_conv2d
 
 
 class Conv(nn.Module):
@@ -107,19 +108,22 @@ class BatchNorm(nn.Module):
 class Head(nn.Module):
     """[b, f] -> logits float32 [b, num_classes]: what is new when a network meets new classes.
 
-    hidden: units of a ReLU layer before the last one, 0 for none; dropout comes after it.
+    hidden: units of a ReLU layer before the last one, 0 for none; or of several, in order. Dropout
+    comes after them.
     Every model has one as its field `head`, so that it can be trained alone on kept features.
     """
 
     num_classes: int
-    hidden: int = 0
+    hidden: int | tuple[int, ...] = 0
     dropout: float = 0.0
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        if self.hidden:
-            x = nn.relu(Dense(self.hidden, dtype=self.dtype, name="hidden")(x))
+        several = self.hidden if isinstance(self.hidden, tuple) else (self.hidden,)
+        for i, units in enumerate(filter(None, several), 1):
+            name = "hidden" if i == 1 else f"hidden_{i}"
+            x = nn.relu(Dense(units, dtype=self.dtype, name=name)(x))
         x = Dropout(self.dropout)(x, train)
         last = Dense(self.num_classes, dtype=self.dtype)
         nn.share_scope(self, last)  # head/kernel, not head/last/kernel
@@ -148,6 +152,23 @@ def resting(stages: Collection[str], norms_alone: Collection[str] = ()) -> Itera
 
     with nn.intercept_methods(intercept):
         yield
+
+
+class DepthwiseConv(nn.Module):
+    """[b, h, w, c] -> [b, h', w', c], without bias. Parameters: {kernel [i, j, 1, c]}."""
+
+    kernel_size: tuple[int, int]
+    strides: tuple[int, int] = (1, 1)
+    padding: Padding = "SAME"
+    dtype: Any = None  # of the computation; parameters are float32
+    impl: str = "auto"
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (*self.kernel_size, 1, x.shape[-1])
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
+        return depthwise_conv2d(x, kernel, self.strides, self.padding, self.impl)
 
 
 def _bias(layer: Conv | Dense) -> jax.Array | None:

@@ -22,10 +22,13 @@ class Account(NamedTuple):
     head_kept: bool  # whether the head's are among them
     left_out: tuple[str, ...]  # tensors with no meaning here (a counter of batches, ..)
     unmatched: tuple[str, ...]  # tensors that no rule knows, or that have no leaf here
+    head_dropped: tuple[str, ...] = ()  # leaves of a head that the file has, but for other classes
 
     def __str__(self) -> str:
         parts = [f"{len(self.matched)} leaves from the file"]
-        parts.append("head from the file" if self.head_kept else "head new")
+        gone = len(self.head_dropped)
+        new = f"head new ({gone} tensors of the file's dropped)" if gone else "head new"
+        parts.append("head from the file" if self.head_kept else new)
         if self.left_out:
             parts.append(f"{len(self.left_out)} tensors of no use here left out")
         if self.unmatched:
@@ -44,7 +47,9 @@ def fitted(
     """
     leaves = tree.named_leaves(variables)
     turned, left_out, unmatched = _placed(tensors, layout, leaves)
+    dropped: list[str] = []
     if not _head_fits(turned, leaves):
+        dropped = [path for path in turned if path.startswith(HEAD)]
         turned = {path: v for path, v in turned.items() if not path.startswith(HEAD)}
     needed = [path for path in leaves if not path.startswith(HEAD)]
     if missing := [path for path in needed if path not in turned]:
@@ -67,7 +72,8 @@ def fitted(
         lambda path, old: turned.get(tree.path_name(path), old), dict(variables)
     )
     head = any(path.startswith(HEAD) for path in turned)
-    return filled, Account(tuple(turned), head, tuple(left_out), tuple(unmatched))
+    listed = (tuple(names) for names in (left_out, unmatched, dropped))
+    return filled, Account(tuple(turned), head, *listed)
 
 
 def _placed(
@@ -101,7 +107,8 @@ def _turned(rule: Rule, name: str, array: np.ndarray, shape: tuple[int, ...]) ->
     """An array as ours, float32. One that cannot be turned keeps its shape, which is then said."""
     with contextlib.suppress(ValueError):
         array = rule.turn(np.asarray(array), shape)
-    array = np.ascontiguousarray(array, np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is refused below
+        array = np.asarray(array, np.float32, order="C")
     if not np.isfinite(array).all():
         raise UserError(f"{name} in the file holds numbers that are not finite.")
     return array

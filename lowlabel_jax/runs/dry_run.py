@@ -22,11 +22,14 @@ def dry_run(config: Config) -> None:
     log.say(json.dumps(plan.config, indent=2))
     log.say(f"\ndata: {_counts(plan)}\n")
     phase = build.phase(plan.config, 0)
-    model, shape = build.network(plan.config), tuple(plan.config["info"]["image_shape"])
-    log.say(summary.model_table(model, shape))
+    model, shape = phase.model, tuple(plan.config["info"]["image_shape"])
+    log.say(summary.model_table(model, shape, plan.config["phases"]))
     log.say(f"steps: {loop.describe(plan.config)}, {_images(phase)} images each")
-    for name, size in memory(plan, phase).items():
-        log.say(f"{name}: {size / 2**20:,.1f} MiB")
+    if phase.spec["features"] == "off":
+        for name, size in memory(plan, phase).items():
+            log.say(f"{name}: {size / 2**20:,.1f} MiB")
+    else:
+        log.say("the first phase trains the head alone, on features that it computes once")
     log.say("dry run: nothing was trained and nothing written. Leave --dry_run out to run it.")
 
 
@@ -37,7 +40,7 @@ def memory(plan: Plan, phase: build.Phase) -> dict[str, int]:
     shape = (plan.config["info"]["sizes"]["unlabelled"], plan.config["info"]["num_classes"])
     guesses = {"unlabelled": {"teacher": np.zeros(shape, np.float32)}}
     columns = guesses if plan.config["teacher"] else None
-    made = feed_of(plan, phase.batch_sizes, columns)
+    made = feed_of(plan, phase, state, columns)
     batch, resident = parallel.shard(made.batch(0), devices), made.resident
     made.close()
     planned = phase.step.compile(state, batch, resident).memory_analysis()

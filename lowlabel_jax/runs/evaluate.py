@@ -11,7 +11,7 @@ from lowlabel_jax.data.opened import images_of, open_data
 from lowlabel_jax.runs import directory as rundir
 from lowlabel_jax.runs import results
 from lowlabel_jax.state import TrainState
-from lowlabel_jax.training import build, checkpoint
+from lowlabel_jax.training import build, checkpoint, networks
 
 SETS = ("test", "validation", "labelled")
 
@@ -49,9 +49,10 @@ def load(directory: Path) -> tuple[dict[str, Any], TrainState]:
     if not rundir.holds_run(directory):
         raise UserError(f"{directory} holds no run.", "lowlabel runs DIR lists the runs there are.")
     config = files.read_json(directory / "config.json")
-    if "image" not in config:
+    if missing := [name for name in ("image", "pretrained") if name not in config]:
         raise UserError(
-            f"{directory} was begun by an older version: its config.json has no section 'image'.",
+            f"{directory} was begun by an older version: its config.json has no section "
+            f"{missing[0]!r}.",
             "use the version that its environment.json names, or train it again.",
         )
     config["devices"] = 0 if config["devices"] > parallel.device_count() else config["devices"]
@@ -62,7 +63,8 @@ def load(directory: Path) -> tuple[dict[str, Any], TrainState]:
         )
     phase = build.phase(config, progress.phase)
     like = build.like_phase(build.new_state(config, phase), phase)
-    return config, checkpoint.read(directory, progress.step, like)
+    state = checkpoint.read(directory, progress.step, like)
+    return config, state.replace(apply_fn=networks.whole(config, phase.model))  # from the images on
 
 
 def page(numbers: Mapping[str, Any]) -> str:

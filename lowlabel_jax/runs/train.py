@@ -1,6 +1,6 @@
 """One run from its config to its numbers: prepare, train or resume, evaluate, say what came out."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,8 +13,9 @@ from lowlabel_jax.core.errors import Diverged, Interrupted
 from lowlabel_jax.data import feed, source, split_table, splits
 from lowlabel_jax.data.opened import images_of, open_data
 from lowlabel_jax.evaluation import evaluate as evaluation
+from lowlabel_jax.pretrained import bring
 from lowlabel_jax.runs import directory as rundir
-from lowlabel_jax.runs import evaluate, results, teacher
+from lowlabel_jax.runs import evaluate, features, results, teacher
 from lowlabel_jax.state import TrainState
 from lowlabel_jax.training import build, checkpoint, loop, record, watch
 from lowlabel_jax.training.phases import Progress
@@ -26,18 +27,21 @@ class Plan(NamedTuple):
     config: dict[str, Any]
     source: source.Source
     split: splits.Split
+    brought: list[str]  # settings that pretrained weights have decided
 
 
 def prepare(config: Config, directory: Path) -> Plan:
     """Check the config, open the data, divide it. Raises UserError with all that is wrong."""
     check(config)
+    config, brought = bring.travelled(config)
     data = open_data(config.to_dict())
     kept = None
     if rundir.holds_run(directory):
         rundir.check_data(directory, as_dict(config), data)
         kept = evaluate.kept_split(directory)
     split = splits.split_of(data, config.split.to_dict(), seeds(config)["split"], kept)
-    plan = Plan(resolve(config, splits.info_of(data, split), data.fingerprint), data, split)
+    resolved = resolve(config, splits.info_of(data, split), data.fingerprint)
+    plan = Plan(resolved, data, split, brought)
     teacher.check(plan.config, directory, data, split)
     return plan
 
@@ -102,7 +106,15 @@ def _run(plan: Plan, directory: Path, command: Sequence[str]) -> dict[str, Any]:
         ):
             record.write_status(directory, "running", progress.step, total=total)
             state = loop.train(
-                config, directory, progress, feeder, _validator(plan), rows, line, stop
+                config,
+                directory,
+                progress,
+                _start(plan),
+                feeder,
+                _validator(plan),
+                rows,
+                line,
+                stop,
             )
     except Interrupted as stopped:
         return _interrupted(directory, stopped)
@@ -116,9 +128,9 @@ def _run(plan: Plan, directory: Path, command: Sequence[str]) -> dict[str, Any]:
 
 def finish(plan: Plan, directory: Path, state: TrainState) -> dict[str, Any]:
     """Read the test set, once; write the numbers and the guesses; say what came out."""
-    numbers = {}
+    numbers, last = {}, plan.config["phases"][-1]
     for name in ("validation", "test"):
-        images, label = images_of(plan.source, plan.split, name)
+        images, label = images_of(shown(plan, last, state), plan.split, name)
         if len(label):
             given = (plan.config, state, images, label)
             numbers[name] = results.score(*given, name, directory)
@@ -130,35 +142,64 @@ def finish(plan: Plan, directory: Path, state: TrainState) -> dict[str, Any]:
     return numbers
 
 
-def feed_of(plan: Plan, sizes: dict[str, int], columns: feed.Columns | None) -> feed.Feed:
-    """The feed that a plan's config asks for. sizes: stream -> batch size."""
+def shown(plan: Plan, spec: Mapping[str, Any], state: TrainState) -> source.Source:
+    """What a phase is shown: the images, or features of them by the state's backbone."""
+    if spec["features"] == "off":
+        return plan.source
+    return features.features_of(plan.config, plan.source, state)
+
+
+def feed_of(
+    plan: Plan, phase: build.Phase, state: TrainState, columns: feed.Columns | None
+) -> feed.Feed:
+    """The feed that a phase of a plan asks for."""
     how = {**plan.config["feed"], "balanced": plan.config["batch"]["balanced"]}
-    seed = plan.config["seeds"]["order"]
-    return feed.open_feed(plan.source, plan.split, sizes, seed, columns, **how)
+    if phase.spec["features"] != "off":
+        how["mode"] = "resident"  # a probe is solved over all of them at once
+    data, seed = shown(plan, phase.spec, state), plan.config["seeds"]["order"]
+    return feed.open_feed(data, plan.split, phase.batch_sizes, seed, columns, **how)
+
+
+def _start(plan: Plan) -> Callable[[TrainState], TrainState]:
+    """What is done to the first state of a run: weights that others have trained go into it."""
+    spec = plan.config["pretrained"]
+
+    def start(state: TrainState) -> TrainState:
+        if not spec["weights"]:
+            return state
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        filled, account = bring.into(spec, plan.config["model"]["name"], variables)
+        log.say(f"weights {account}; they bring {', '.join(plan.brought)}")
+        return state.started_with(filled)
+
+    return start
 
 
 @contextmanager
 def _feeding(plan: Plan, columns: teacher.Columns) -> Iterator[loop.Feeder]:
-    """sizes -> feed, and every feed that was opened is closed at the end."""
+    """(phase, state) -> feed, and every feed that was opened is closed at the end."""
     with ExitStack() as opened:
 
-        def feeder(sizes: dict[str, int]) -> feed.Feed:
-            made = feed_of(plan, sizes, columns)
+        def feeder(phase: build.Phase, state: TrainState) -> feed.Feed:
+            made = feed_of(plan, phase, state, columns)
             opened.callback(made.close)
             return made
 
         yield feeder
 
 
-def _validator(plan: Plan) -> Callable[[TrainState], dict[str, float]]:
-    """validate(state) -> numbers, compiled at its first call."""
-    images, label = images_of(plan.source, plan.split, "validation")
-    made: dict[str, evaluation.Predict] = {}
+def _validator(plan: Plan) -> loop.Validate:
+    """validate(phase, state) -> numbers, compiled at a phase's first call."""
+    made: dict[str, Any] = {}  # of the phase that is under way
 
-    def validate(state: TrainState) -> dict[str, float]:
-        if not made:
+    def validate(phase: build.Phase, state: TrainState) -> dict[str, float]:
+        if made.get("phase") is not phase:
+            data = shown(plan, phase.spec, state)
+            made["images"], made["label"] = images_of(data, plan.split, "validation")
             made["predict"] = results.predictor(plan.config, state.apply_fn)
-        return evaluation.validation_numbers(evaluation.both(made["predict"], state, images), label)
+            made["phase"] = phase
+        probs = evaluation.both(made["predict"], state, made["images"])
+        return evaluation.validation_numbers(probs, made["label"])
 
     return validate
 

@@ -14,7 +14,7 @@ from lowlabel_jax.data.source import Info
 from lowlabel_jax.objectives.base import Objective
 from lowlabel_jax.ops.compiling import compile_options
 from lowlabel_jax.ops.initialise import feature_size, fill, initialise
-from lowlabel_jax.training import policies
+from lowlabel_jax.training import networks, policies, probe
 from lowlabel_jax.training.step import make_step
 
 
@@ -26,31 +26,50 @@ class Phase(NamedTuple):
     objective: Objective
     tx: optax.GradientTransformation
     init: Callable[[], Any]  # what objective and augmentation remember before the first step
-    step: parallel.Mapped  # (state, sharded batch, resident) -> (state, metrics)
+    step: Callable  # (state, sharded batch, resident) -> (state, metrics): a parallel.Mapped
+    apply_fn: Callable  # the network, or its head alone
+    trained: tuple[str, ...]  # names below params that the phase moves
     batch_sizes: dict[str, int]  # stream -> images a step, for the streams that it needs
 
 
 def phase(config: Mapping[str, Any], number: int) -> Phase:
     """A phase of a run. Raises UserError where its batches do not fit the data or the devices."""
     spec = config["phases"][number]
-    known = {"total_steps": spec["steps"], "info": info(config)}
-    objective = named.build("objective", spec["objective"], **known)
+    objective = _objective(config, spec)
     satisfy(config, objective)
-    rate = named.build("rate", spec["optimizer"]["rate"], **known)
+    model = networks.network(config)
+    known = {"total_steps": spec["steps"], "info": info(config)}
+    rate = named.build(
+        "rate", spec["optimizer"]["rate"], batch_size=config["batch"]["labelled"], **known
+    )
     tx = named.build("optimizer", {**spec["optimizer"], "rate": rate})
+    tx = optimizers.by_stage(tx, networks.rates(model, spec))
     recipes = {name: named.build("augment", made) for name, made in config["augment"].items()}
     step = make_step(objective, recipes, state.Average(**config["ema"]), rate)
     devices = parallel.device_count(config["devices"])
-    options = compile_options(jax.default_backend())
-    mapped = parallel.mapped(step, devices, donate=True, options=options)
     sizes = batch_sizes(config, objective, devices)
+    if spec["features"] == "probe":
+        mapped = probe.make_step(model, spec["objective"])
+    else:
+        options = compile_options(jax.default_backend())
+        mapped = parallel.mapped(step, devices, donate=True, options=options)
     learners = policies.learning(recipes, objective.views)
 
     def init() -> dict[str, Any]:
         method = objective.init(info(config))
         return {"method": method, "augment": policies.first_memory(learners)}
 
-    return Phase(spec, network(config), objective, tx, init, mapped, sizes)
+    on_images = spec["features"] == "off"
+    apply = networks.whole(config, model, spec) if on_images else networks.head_alone(model)
+    moves = trained(config, model, spec)
+    return Phase(spec, model, objective, tx, init, mapped, apply, moves, sizes)
+
+
+def trained(config: Mapping[str, Any], model: Any, spec: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names below params that a phase moves: stages, and what objectives bring."""
+    still = networks.frozen(model, spec)
+    heads = (networks.HEADS,) if _heads(config, model) else ()
+    return (*(name for name in model.stages if name not in still), *heads)
 
 
 def batch_sizes(config: Mapping[str, Any], objective: Objective, devices: int) -> dict[str, int]:
@@ -91,50 +110,57 @@ def info(config: Mapping[str, Any]) -> Info:
     )
 
 
-def network(config: Mapping[str, Any]) -> Any:
-    """The model that the config names, for the data's classes."""
-    return named.build("model", config["model"], num_classes=config["info"]["num_classes"])
-
-
 def new_state(config: Mapping[str, Any], first: Phase) -> state.TrainState:
     """The state before the first step."""
-    seeds = config["seeds"]
     variables = weights(config, first.model)
     optimizers.decays(variables["params"])  # a leaf without a rule is said before compiling
-    return state.create(variables, first.model.apply, first.tx, first.init(), seeds["augment"])
+    seed = config["seeds"]["augment"]
+    return state.create(variables, first.apply_fn, first.tx, first.trained, first.init(), seed)
 
 
 def weights(config: Mapping[str, Any], model: Any) -> dict[str, Any]:
     """The first weights: the network's and, below "heads", the layers that objectives bring."""
     shape, seed = tuple(config["info"]["image_shape"]), config["seeds"]["init"]
     variables = initialise(model, shape, seed)
-    features = feature_size(model, shape)
-    heads = {}
-    for spec in config["phases"]:
-        known = {"total_steps": spec["steps"], "info": info(config)}
-        objective = named.build("objective", spec["objective"], **known)
-        heads |= objective.heads(info(config), features)
+    heads = _heads(config, model)
     if not heads:
         return variables
     shapes = jax.tree.map(
         lambda s: jax.ShapeDtypeStruct(s, "float32"), heads, is_leaf=lambda s: isinstance(s, tuple)
     )
-    filled = fill({"params": {"heads": shapes}}, seed)["params"]
+    filled = fill({"params": {networks.HEADS: shapes}}, seed)["params"]
     return {**variables, "params": {**variables["params"], **filled}}
+
+
+def _heads(config: Mapping[str, Any], model: Any) -> dict[str, Any]:
+    """The shapes of the layers that the phases' objectives bring."""
+    features = feature_size(model, tuple(config["info"]["image_shape"]))
+    found = {}
+    for spec in config["phases"]:
+        found |= _objective(config, spec).heads(info(config), features)
+    return found
+
+
+def _objective(config: Mapping[str, Any], spec: Mapping[str, Any]) -> Objective:
+    known = {"total_steps": spec["steps"], "info": info(config)}
+    return named.build("objective", spec["objective"], **known)
 
 
 def like_phase(fresh: state.TrainState, of: Phase) -> state.TrainState:
     """A state of the form that the given phase has: what its checkpoints hold.
 
-    What augmentation has learnt so far goes along, as the weights do.
+    What augmentation has learnt so far goes along, as the weights do; features are of the averaged
+    weights, which are then the weights.
     """
     aux = of.init()
     known = {name: fresh.aux["augment"].get(name, new) for name, new in aux["augment"].items()}
-    return fresh.enter_phase(of.tx, {**aux, "augment": known})
+    aux = {**aux, "augment": known}
+    entered = fresh.enter_phase(of.tx, aux, of.apply_fn, of.trained)
+    return entered if of.spec["features"] == "off" else entered.settled()
 
 
 def check(config: Mapping[str, Any]) -> None:
     """Build all that a config names, so that a mistake is said before a run has begun."""
     for number in range(len(config["phases"])):
         phase(config, number)
-    initialise(network(config), tuple(config["info"]["image_shape"]), seed=0)
+    initialise(networks.network(config), tuple(config["info"]["image_shape"]), seed=0)

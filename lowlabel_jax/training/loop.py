@@ -1,5 +1,6 @@
 """The training line. Everything that happens to a run, in the order in which it happens."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,14 +20,15 @@ from lowlabel_jax.training.record import Record, write_status
 from lowlabel_jax.training.step import is_finite
 from lowlabel_jax.training.watch import Watch
 
-Feeder = Callable[[dict[str, int]], Feed]  # stream -> batch size  ->  the run's feed of them
-Validate = Callable[[TrainState], dict[str, float]]
+Feeder = Callable[[build.Phase, TrainState], Feed]  # what a phase is shown: images or features
+Validate = Callable[[build.Phase, TrainState], dict[str, float]]
 
 
 def train(
     config: Mapping[str, Any],
     directory: Path,
     progress: Progress,
+    start: Callable[[TrainState], TrainState],
     feeder: Feeder,
     validate: Validate,
     record: Record,
@@ -35,18 +37,21 @@ def train(
 ) -> TrainState:
     """Train from where `progress` stands to the end of the last phase; the state there.
 
+    start: what is done to the first state of all, for weights that others have trained.
     Raises Interrupted after saving where a signal asked to stop, Diverged where the numbers stop
     being finite; neither leaves a checkpoint that a later run could not go on from.
     """
     devices = parallel.device_count(config["devices"])
     phase = build.phase(config, progress.phase)
     state = build.new_state(config, build.phase(config, 0) if progress.phase else phase)
-    if progress.step:
+    if not progress.step:
+        state = start(state)
+    else:
         state = build.like_phase(state, phase) if progress.phase else state
         state = checkpoint.read(directory, progress.step, state)
     state = parallel.replicate(state, devices)
-    batch, resident = _load(feeder, phase, devices)
-    pending = None
+    batch, resident = _load(feeder, phase, state, devices)
+    pending, saved = None, time.monotonic()
 
     while True:
         if phase_is_over(progress, phase.spec):
@@ -55,7 +60,7 @@ def train(
             progress = next_phase(progress)
             phase = build.phase(config, progress.phase)
             state = parallel.replicate(build.like_phase(state, phase), devices)
-            batch, resident = _load(feeder, phase, devices)
+            batch, resident = _load(feeder, phase, state, devices)
             log.say(f"phase {phase.spec['name']!r} begins at step {progress.step}")
 
         state, metrics = phase.step(state, batch(progress.step), resident)
@@ -66,10 +71,12 @@ def train(
         watch.step(progress.step)
 
         over = progress.step - progress.began >= phase.spec["steps"]
+        late = 0 < config["checkpoint"]["seconds"] <= time.monotonic() - saved
+        save = over or late or bool(stop) or progress.step % config["checkpoint"]["every"] == 0
         due = {
             "log": over or progress.step % config["log_every"] == 0,
             "validate": config["evaluate_every"] and progress.step % config["evaluate_every"] == 0,
-            "save": over or bool(stop) or progress.step % config["checkpoint"]["every"] == 0,
+            "save": save,
         }
         if not any(due.values()):
             continue
@@ -82,7 +89,7 @@ def train(
             watch.show(numbers)
             progress = replace(progress, sums={}, alarms=alarms.sound(progress, numbers))
         if due["validate"]:
-            numbers = validate(state)
+            numbers = validate(phase, state)
             record.write({"step": progress.step, "phase": phase.spec["name"], **numbers})
             watch.show(numbers)
             progress = advance(progress, numbers["validation/loss"])
@@ -91,13 +98,16 @@ def train(
                 raise _diverged(progress, directory, "the state")
             record.sync()
             checkpoint.save(directory, state, progress, config["checkpoint"]["keep"])
+            saved = time.monotonic()
         if stop:
             raise Interrupted(f"saved step {progress.step} after {stop.name}", stop.code)
 
 
-def _load(feeder: Feeder, phase: build.Phase, devices: int) -> tuple[Callable[[int], Any], Any]:
-    """(step -> sharded batch, the images on the devices) for the streams that a phase needs."""
-    feed = feeder(phase.batch_sizes)
+def _load(
+    feeder: Feeder, phase: build.Phase, state: TrainState, devices: int
+) -> tuple[Callable[[int], Any], Any]:
+    """(step -> sharded batch, what lies on the devices) for the streams that a phase needs."""
+    feed = feeder(phase, state)
     resident = parallel.replicate(feed.resident, devices)
     return lambda step: parallel.shard(feed.batch(step), devices), resident
 

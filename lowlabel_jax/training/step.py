@@ -10,7 +10,7 @@ import optax
 from lowlabel_jax.augment.views import make_views
 from lowlabel_jax.core import parallel, tree
 from lowlabel_jax.objectives.base import Mean, Objective
-from lowlabel_jax.state import Average, TrainState
+from lowlabel_jax.state import Average, TrainState, part
 from lowlabel_jax.training import policies
 
 
@@ -27,20 +27,29 @@ def make_step(
         )
         shown, learnt = fetch(batch, resident), state.aux["augment"]
         views = make_views(objective.views, shown, recipes, key_views, learnt)
-        gradient = jax.grad(objective.loss, has_aux=True)
         mine = state.replace(aux=state.aux["method"])
-        grads, out = gradient(state.params, mine, views, key_loss)
+
+        def loss(moving):
+            return objective.loss({**state.params, **moving}, mine, views, key_loss)
+
+        grads, out = jax.grad(loss, has_aux=True)(part(state.params, state.trained))
         grads, stats = parallel.pmean((grads, out.batch_stats))
         learnt = policies.learn(learners, state, shown["labelled"], key_probes)
         new = state.advance(grads, stats, {"method": out.aux, "augment": learnt}, ema)
         metrics = parallel.psum(out.metrics) | {
             "rate": once(rate(state.phase_step)),
             "gradient_norm": once(optax.tree.norm(grads)),
-            "ema_distance": once(optax.tree.norm(optax.tree.sub(new.ema["params"], new.params))),
+            "ema_distance": once(_distance(new)),
         }
         return new, metrics
 
     return step
+
+
+def _distance(state: TrainState) -> jax.Array:
+    """How far the average is from the weights that it follows."""
+    pair = (part(params, state.trained) for params in (state.ema["params"], state.params))
+    return optax.tree.norm(optax.tree.sub(*pair))
 
 
 def fetch(batch: Any, resident: Any) -> dict[str, dict[str, jax.Array]]:
