@@ -85,8 +85,13 @@ def transfer(config, step):
         "rate": {"name": "constant", "peak": 1e-4},
     }
     config.phases = {
-        "bottleneck": {"features": "cached"},
-        "top": {"train_from": "block_15", "batch_norm": "running", "optimizer": gently},
+        "bottleneck": {"features": "cached", "length": dict(config.length)},
+        "top": {
+            "train_from": "block_6_0",
+            "batch_norm": "running",
+            "optimizer": gently,
+            "length": dict(config.length),
+        },
     }
     config.order = ("bottleneck", "top")
 

@@ -74,7 +74,7 @@ def few_labels(config, recipe):
     config.ema.decay = 0.99
     config.phases = {
         "probe": {"features": "probe", "objective": {"name": "supervised"}},
-        "tune": {"train_from": "block_11", "batch_norm": "running", "rate_decay": 0.8},
+        "tune": {"train_from": "block_5_0", "batch_norm": "running", "rate_decay": 0.8},
     }
     config.order = ("probe", "tune")
 

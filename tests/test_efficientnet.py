@@ -1,6 +1,7 @@
 """EfficientNet: published counts, Keras' outputs, other libraries' names, drop-connect, Lite0."""
 
 import functools
+import importlib
 import re
 
 import jax
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lowlabel_jax.core import named, parallel
+from lowlabel_jax.core import named, parallel, tree
 from lowlabel_jax.models import efficientnet, mobilenet_v1, mobilenet_v2
 from lowlabel_jax.ops.initialise import initialise
 from lowlabel_jax.pretrained import reading
@@ -19,6 +20,8 @@ from tests.mobile import (
     WEIGHTS,
     close,
     count,
+    equal,
+    filled,
     images,
     needs_weights,
     ours,
@@ -34,7 +37,15 @@ COUNTS = {  # blocks of each group
     "b3": (2, 3, 3, 5, 5, 6, 2),
     "lite0": (1, 2, 2, 3, 3, 4, 1),
 }
+SLIM = (0.25, 1.0)  # width and depth: a b0 of fewer channels than published
 SHAPE = (41, 38)  # odd maps on the way: 41 21 11 6 3 2, 38 19 10 5 3 2
+
+
+@functools.cache
+def published(size):
+    """(a network of 1,000 classes, the shapes of its variables)."""
+    model = efficientnet.efficientnet(num_classes=1000, size=size)
+    return model, shapes_of(model)
 
 
 @pytest.mark.parametrize(
@@ -43,8 +54,7 @@ SHAPE = (41, 38)  # odd maps on the way: 41 21 11 6 3 2, 38 19 10 5 3 2
      ("lite0", 4_652_008)],
 )  # fmt: skip
 def test_parameters_are_as_many_as_published(size, trained):
-    model = efficientnet.efficientnet(num_classes=1000, size=size)
-    shapes = shapes_of(model)
+    model, shapes = published(size)
     assert count(shapes["params"]) == trained
     assert set(model.stages) == set(shapes["params"]) and model.stages[-1] == "head"
     assert tuple(len(group) for group in model.groups) == COUNTS[size]
@@ -53,8 +63,7 @@ def test_parameters_are_as_many_as_published(size, trained):
 @functools.cache
 def keras_network(width, depth):
     """(Keras' network of 7 classes with random weights, its tensors)."""
-    from keras.applications import efficientnet as theirs
-
+    theirs = importlib.import_module("keras.src.applications.efficientnet")
     with jax.numpy_rank_promotion("allow"):
         model = theirs.EfficientNet(
             width, depth, 224, weights=None, input_shape=(*SHAPE, 3), classes=7,
@@ -75,7 +84,7 @@ def raw_and_seen(tensors):
 @pytest.mark.parametrize(
     "size, width, depth",
     [
-        ("b0", 0.25, 0.5),  # smaller than published, of the same parts
+        ("b0", *SLIM),
         pytest.param("b0", 1.0, 1.0, marks=pytest.mark.slow),
         pytest.param("b1", 1.0, 1.1, marks=pytest.mark.slow),
         pytest.param("b2", 1.1, 1.2, marks=pytest.mark.slow),
@@ -83,8 +92,7 @@ def raw_and_seen(tensors):
     ],
 )
 def test_outputs_are_keras_own(monkeypatch, size, width, depth):
-    if (width, depth) == (0.25, 0.5):
-        monkeypatch.setitem(efficientnet.SCALES, size, (width, depth))
+    monkeypatch.setitem(efficientnet.SCALES, size, (width, depth))
     theirs, tensors = keras_network(width, depth)
     raw, seen = raw_and_seen(tensors)
     expected = keras_reference.outputs(theirs, raw)
@@ -151,8 +159,9 @@ def in_torch_form(names, keras):
         (flat_names, "efficientnet-pytorch", {"padding": "same", "epsilon": 1e-3}),
     ],
 )
-def test_pytorchs_names_are_the_same_network(namer, family, options):
-    _, keras = keras_network(1.0, 1.0)
+def test_pytorchs_names_are_the_same_network(monkeypatch, namer, family, options):
+    monkeypatch.setitem(efficientnet.SCALES, "b0", SLIM)
+    _, keras = keras_network(*SLIM)
     tensors = in_torch_form(namer("b0"), keras)
     layout = layout_of("efficientnet", list(tensors))
     assert (layout.family, layout.options) == (family, options | {"size": "b0"})
@@ -189,9 +198,7 @@ def test_files_tell_their_size_and_name_every_leaf(size, namer):
                 path = rule.path(match) if callable(rule.path) else match.expand(rule.path)
                 placed.add(path)
                 break
-    model = efficientnet.efficientnet(num_classes=3, size=size)
-    shapes = jax.tree_util.tree_leaves_with_path(shapes_of(model))
-    assert {jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in shapes} <= placed
+    assert tree.named_leaves(published(size)[1]).keys() <= placed
 
 
 HOW = mobilenet_v1.How("same", "swish", 0.9, 1e-3, "float32")
@@ -251,7 +258,7 @@ def test_lite0_is_b0_with_relu6_and_nothing_squeezed():
 
 
 def test_endpoints_are_a_map_of_each_size_and_the_features():
-    model = efficientnet.efficientnet(num_classes=3)
+    model, _ = published("b0")
     _, ends = jax.eval_shape(
         lambda: model.init_with_output(jax.random.key(0), jnp.zeros((2, 64, 64, 3)), False)[0]
     )

@@ -115,12 +115,22 @@ def test_a_head_that_is_dropped_is_accounted_for():
 
 def test_every_tensor_is_in_one_part_of_the_account():
     given = tensors(classes=4) | {f"more.{i}": np.ones(1) for i in range(5)}
-    given["block.3.w"] = np.ones(2)  # a rule for it, but no such leaf
     _, account = fitting.fitted(model(), given, TOY)
     counted = len(account.matched) + len(account.left_out)
     assert counted + len(account.head_dropped) + len(account.unmatched) == len(given)
-    assert account.unmatched == (*(f"more.{i}" for i in range(5)), "block.3.w")
-    assert "6 tensors without a place: more.0, more.1, more.2, .." in str(account)
+    assert account.unmatched == tuple(f"more.{i}" for i in range(5))
+    assert "5 tensors without a place: more.0, more.1, more.2, .." in str(account)
+
+
+def test_layers_that_the_model_lacks_are_an_error_unless_it_may_lack_them():
+    given = tensors() | {"block.3.w": np.ones(2)}
+    with pytest.raises(
+        UserError, match="1 weights for layers that the model lacks: params/block_4"
+    ):
+        fitting.fitted(model(), given, TOY)
+    spare = TOY._replace(optional=r"params/block_4/kernel")
+    _, account = fitting.fitted(model(), given, spare)
+    assert account.left_out == ("bn.num_batches_tracked", "block.3.w")
 
 
 def test_a_missing_leaf_is_an_error():

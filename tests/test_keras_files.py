@@ -296,11 +296,13 @@ def test_what_libhdf5_does_to_its_process_is_one_line(tmp_path, monkeypatch, fil
     refused(path, "libhdf5 was not done with it after 0.01 s")
 
 
-def test_a_reader_without_memory_gives_one_line(monkeypatch, files):
+def test_a_reader_that_crashes_or_has_no_memory_left_gives_one_line(monkeypatch, files):
     monkeypatch.setattr(apart, "CODE", "import os; os.abort()")
     refused(files[1][0], "libhdf5 gave up on it")
-    monkeypatch.setattr(apart, "CODE", "raise MemoryError('none left')")
-    refused(files[1][0], "none left")
+    greedy = "keras_h5.tensors = lambda data: {'x': bytearray(2**32)}"
+    code = f"from lowlabel_jax.pretrained import apart, keras_h5; {greedy}; apart.child()"
+    monkeypatch.setattr(apart, "CODE", code)
+    refused(files[1][0], "libhdf5 gave up on it (MemoryError")
 
 
 def test_broken_files_are_refused_or_read_whole(tmp_path, monkeypatch, files):
@@ -325,3 +327,26 @@ def test_broken_files_are_refused_or_read_whole(tmp_path, monkeypatch, files):
         else:
             assert sum(array.nbytes for array in tensors.values()) <= len(data)
     assert 0 < refusals < 16
+
+
+def test_lists_of_names_that_are_too_long_are_refused(tmp_path, monkeypatch):
+    path = listed(tmp_path / "a.h5", {"fc": {"bias:0": np.ones(2)}})
+    monkeypatch.setattr(keras_h5, "LONGEST", 8)
+    keras_h5.tensors(path.read_bytes())  # a word of any length is a pointer of 8 bytes
+    monkeypatch.setattr(keras_h5, "LONGEST", 7)
+    refused_here(path, "its attribute layer_names is longer than 7 bytes")
+
+
+def test_arrays_that_lie_over_each_other_are_refused(tmp_path):
+    path = listed(tmp_path / "a.h5", {"fc": {}})
+    with h5py.File(path, "a") as file:
+        file["fc"].attrs["weight_names"] = [b"kernel:0", b"bias:0"]
+        for name in ("kernel:0", "bias:0"):
+            file["fc"][name] = np.arange(5000.0)
+        places = [file["fc"][name].id.get_offset() for name in ("kernel:0", "bias:0")]
+    data, (first, last) = path.read_bytes(), places
+    assert data.count(last.to_bytes(8, "little")) == 1 and len(data) == last + 40000
+    short = data.replace(last.to_bytes(8, "little"), first.to_bytes(8, "little"))[:last]
+    short = short.replace(len(data).to_bytes(8, "little"), last.to_bytes(8, "little"))
+    path.write_bytes(short)
+    refused_here(path, "its arrays declare 80000 bytes, and it has")

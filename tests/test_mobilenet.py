@@ -19,6 +19,8 @@ from tests.mobile import (
     WEIGHTS,
     close,
     count,
+    equal,
+    filled,
     images,
     needs_weights,
     ours,
@@ -195,16 +197,16 @@ def test_endpoints_are_a_map_of_each_size_and_the_features(model, sides, feature
     assert ends["last_conv"].shape == (2, sides[-1], sides[-1], features)
 
 
-def test_features_are_the_mean_of_the_last_map_and_the_head_sees_them():
-    model = v1(num_classes=3, width=0.1, dtype="bfloat16")
-    variables = initialise(model, (32, 32, 3), 0)
-    look = jax.jit(functools.partial(model.apply, train=False))
-    logits, ends = look(variables, images(2, 32, 32, 3))
-    assert logits.dtype == jnp.float32 and ends["last_conv"].dtype == jnp.bfloat16
-    mean = ends["last_conv"].astype(jnp.float32).mean((1, 2))
-    np.testing.assert_allclose(ends["features"].astype(jnp.float32), mean, rtol=0.01, atol=0.01)
-    head = variables["params"]["head"]["kernel"]
-    np.testing.assert_allclose(logits, mean @ head, rtol=0.02, atol=0.02)
+def test_the_inside_is_of_its_dtype_and_the_logits_are_float32():
+    for make in (v1, v2):
+        model = make(num_classes=3, width=0.1, dtype="bfloat16")
+        logits, ends = jax.eval_shape(
+            lambda model=model: model.init_with_output(
+                jax.random.key(0), images(1, 32, 32, 3), False
+            )[0]
+        )
+        assert logits.dtype == jnp.float32
+        assert {end.dtype for end in ends.values()} == {jnp.dtype("bfloat16")}
 
 
 def sloped(net, variables, batch):
@@ -219,10 +221,8 @@ def sloped(net, variables, batch):
     return parallel.pmean(grads), stats
 
 
-@pytest.mark.parametrize(
-    "block", [mobilenet_v1.Block(6, 2, HOW), mobilenet_v2.Block(mobilenet_v2.Part(4, 2, 3, 1), HOW)]
-)
-def test_gradients_of_a_block_are_the_same_on_any_number_of_devices(block):
+def test_gradients_of_a_block_are_the_same_on_any_number_of_devices():
+    block = mobilenet_v2.Block(mobilenet_v2.Part(4, 2, 3, 1), HOW)
     x = images(4, 5, 6, 4)
     variables = initialise(block, x.shape[1:], 0)
     step = functools.partial(sloped, block)

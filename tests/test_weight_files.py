@@ -350,7 +350,11 @@ def test_pickles_that_make_no_sense_are_refused(tmp_path, made):
 
 def test_what_a_pickle_may_not_do_with_what_it_has_is_said(tmp_path):
     storage = torch.row(
-        torch.word("storage"), torch.name("torch", "Size"), torch.word("0"), torch.word("cpu"), b"N"
+        torch.word("storage"),
+        torch.name("torch", "Size"),
+        torch.word("0"),
+        torch.word("cpu"),
+        torch.number(4),
     )
     for made, words in [
         (b"](K\x01a", "does not fit together"),  # the list lies below the mark

@@ -13,6 +13,7 @@ from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.pretrained.layout import Layout, Rule
 
 HEAD = "params/head/"  # what new classes begin anew
+SIZE = "does model.* say the size of the network that the file holds (depth, width, ..)?"
 
 
 class Account(NamedTuple):
@@ -21,7 +22,7 @@ class Account(NamedTuple):
     matched: tuple[str, ...]  # leaves that the file filled
     head_kept: bool  # whether the head's are among them
     left_out: tuple[str, ...]  # tensors with no meaning here (a counter of batches, ..)
-    unmatched: tuple[str, ...]  # tensors that no rule knows, or that have no leaf here
+    unmatched: tuple[str, ...]  # tensors that no rule knows
     head_dropped: tuple[str, ...] = ()  # leaves of a head that the file has, but for other classes
 
     def __str__(self) -> str:
@@ -43,7 +44,8 @@ def fitted(
     """(variables with the file's tensors in them as float32, what became of which).
 
     The head is the file's where it has one of the same shape (as many classes), else it stays as
-    given, all of it. Raises UserError where any other leaf is missing or has another shape.
+    given, all of it. Raises UserError where any other leaf is missing or has another shape, or
+    where the file has layers that the model lacks: a deeper network's first layers are no network.
     """
     leaves = tree.named_leaves(variables)
     turned, left_out, unmatched = _placed(tensors, layout, leaves)
@@ -56,7 +58,7 @@ def fitted(
         raise UserError(
             f"the file has no weights for {len(missing)} of the model's {len(leaves)} leaves: "
             f"{', '.join(missing[:4])}{', ..' if len(missing) > 4 else ''}.",
-            "does model.* say the size of the network that the file holds (depth, width, ..)?",
+            SIZE,
         )
     wrong = [
         f"{path} is {turned[path].shape} there, {tuple(leaves[path].shape)} here"
@@ -66,7 +68,7 @@ def fitted(
     if wrong:
         raise UserError(
             f"{len(wrong)} of the file's tensors have another shape: {'; '.join(wrong[:3])}.",
-            "does model.* say the size of the network that the file holds (depth, width, ..)?",
+            SIZE,
         )
     filled = jax.tree_util.tree_map_with_path(
         lambda path, old: turned.get(tree.path_name(path), old), dict(variables)
@@ -81,17 +83,25 @@ def _placed(
 ) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
     """(our path -> array, tensors that a rule leaves out, tensors without a place)."""
     turned: dict[str, np.ndarray] = {}
-    left_out, unmatched = [], []
+    left_out, unmatched, beyond = [], [], []
     for name, array in tensors.items():
         rule, path = _find(layout, name)
-        if rule and not path:
-            left_out.append(name)
-        elif not rule or path not in leaves:
+        if not rule:
             unmatched.append(name)
+        elif not path or (path not in leaves and re.fullmatch(layout.optional, path)):
+            left_out.append(name)
+        elif path not in leaves:
+            beyond.append(path)
         elif path in turned:
             raise UserError(f"two tensors of the file are {path}: {name} is the second.")
         else:
             turned[path] = _turned(rule, name, array, tuple(leaves[path].shape))
+    if beyond:
+        raise UserError(
+            f"the file has {len(beyond)} weights for layers that the model lacks: "
+            f"{', '.join(beyond[:4])}{', ..' if len(beyond) > 4 else ''}.",
+            SIZE,
+        )
     return turned, left_out, unmatched
 
 

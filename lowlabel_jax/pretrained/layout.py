@@ -34,6 +34,7 @@ class Layout(NamedTuple):
     rules: Sequence[Rule]
     options: Mapping[str, Any]  # of the model: epsilon, padding, ..
     pixels: str  # a name in pixels.PIXELS
+    optional: str = r"params/head/.*"  # a pattern of paths that a model may do without
 
 
 def layouts(model: str) -> tuple[Layout, ...]:
@@ -56,6 +57,6 @@ def layout_of(model: str, names: Sequence[str]) -> Layout:
     shown = ", ".join(sorted(names)[:3])
     raise UserError(
         f"the file's tensors ({len(names)}: {shown}, ..) are not named like a {model} of "
-        f"{' or '.join(layout.family for layout in known)}.",
+        f"{' or '.join(dict.fromkeys(layout.family for layout in known))}.",
         "is it another architecture's? Set model.name to that.",
     )

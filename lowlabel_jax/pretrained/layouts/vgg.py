@@ -8,6 +8,7 @@ from lowlabel_jax.pretrained import turns
 from lowlabel_jax.pretrained.layout import Layout, Rule
 
 CONVOLUTIONS = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}  # of each block, by depth
+TOP = r"params/(fc[67]|head)/.*"  # a network may do without: model.top
 WINDOW = 7  # pixels of the last map that fc6 sees, both sides
 
 
@@ -56,7 +57,7 @@ def _torch(depth: int, mark: str) -> Layout:
         Rule(rf"{head}\.weight", "params/head/kernel", turns.dense),
         Rule(rf"{head}\.bias", "params/head/bias"),
     )
-    return Layout("timm", mark, rules, {"depth": depth}, "imagenet")
+    return Layout("timm", mark, rules, {"depth": depth}, "imagenet", TOP)
 
 
 def _keras(depth: int, mark: str) -> Layout:
@@ -67,7 +68,7 @@ def _keras(depth: int, mark: str) -> Layout:
         Rule(r"fc2/(kernel|bias)", r"params/fc7/\1", turns.flat),
         Rule(r"predictions/(kernel|bias)", r"params/head/\1"),
     )
-    return Layout("keras", mark, rules, {"depth": depth}, "caffe")
+    return Layout("keras", mark, rules, {"depth": depth}, "caffe", TOP)
 
 
 LAYOUTS = (
