@@ -40,7 +40,14 @@ def noise(config, folder):
     if source["name"] == "digits":
         return ()
     if source["name"] in LAYOUTS:
-        return (*LAYOUTS[source["name"]](folder / "data", source), "--config.image.size=32")
+        found = ["pretrained.weights=", "image.size=32", *SMALL[config.model.name]]
+        for name in config.order:
+            found += [f"phases.{name}.length.steps=2"] if "length" in config.phases[name] else []
+        found += [
+            f"split.labelled.{unit}=5" for unit in config.split.labelled if unit != "fraction"
+        ]
+        given = LAYOUTS[source["name"]](folder / "data", source)
+        return (*given, *(f"--config.{override}" for override in found))
     shape, classes = SHAPES[source.get("dataset", source["name"])]
     rng, n = np.random.default_rng(0), 2 * classes
     sets = {f"x_{name}": rng.integers(0, 256, (n, *shape), np.uint8) for name in ("train", "test")}
@@ -86,6 +93,16 @@ def in_a_table(root, source):
     return f"--config.source.path={root}/labels.csv", f"--config.source.images={root}/images"
 
 
+SMALL = {  # networks that want pretrained weights, as small ones without
+    "vgg": ("model.width=4", "model.fc=8"),
+    "efficientnet": (),
+    "small_cnn": (),
+}
+ARGUMENTS = {  # configs whose argument changes what runs, beyond their default
+    "cats_dogs": ("bottleneck", "finetune", "probe,labels=5"),
+    "food101_transfer": ("probe,labels=5", "finetune,labels=5", "fixmatch,labels=5"),
+    "moderation_csv": ("scratch",),
+}
 LAYOUTS = {"folder": in_folders, "food101": as_food101, "table": in_a_table}
 DEAR = ("cifar10_fixmatch",)  # its views and recipe are also those of cifar10_small
 LIKE_CIFAR10 = ("cifar100_fixmatch", "stl10_fixmatch", "svhn_fixmatch")  # and as dear to compile
@@ -106,6 +123,22 @@ def test_a_config_says_what_it_is_and_runs(path, tmp_path):
     train(load.load(str(path), (*TINY, *noise(config, tmp_path))), tmp_path / "run")
     last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["step"] == 2
+
+
+@pytest.mark.parametrize(
+    "name, which",
+    [
+        pytest.param(name, which, marks=[pytest.mark.slow] * (which[0] == "f"))
+        for name, all_of_them in ARGUMENTS.items()
+        for which in all_of_them
+    ],
+)
+def test_a_config_runs_with_its_arguments(name, which, tmp_path):
+    file = f"{CONFIGS[0].parent / name}.py:{which}"
+    config = load.load(file)
+    check.check(config)
+    train(load.load(file, (*TINY, *noise(config, tmp_path))), tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "finished"
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
@@ -160,6 +193,11 @@ def test_an_argument_chooses_among_known_values():
     known = dict(labels=(40, 250), budget=("paper", "laptop"))
     assert choose("", **known) == {"labels": 40, "budget": "paper"}
     assert choose("budget=laptop,labels=250", **known) == {"labels": 250, "budget": "laptop"}
+    assert choose("laptop", **known) == {"labels": 40, "budget": "laptop"}
+    twice = dict(a=("x", "y"), b=("y", "z"))
+    assert choose("x,z", **twice) == {"a": "x", "b": "z"}
+    with pytest.raises(UserError, match="no argument 'y'"):  # whose?
+        choose("y", **twice)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """EfficientNet: published counts, Keras' outputs, other libraries' names, drop-connect, Lite0."""
 
 import functools
-import importlib
 import re
 
 import jax
@@ -37,7 +36,6 @@ COUNTS = {  # blocks of each group
     "b3": (2, 3, 3, 5, 5, 6, 2),
     "lite0": (1, 2, 2, 3, 3, 4, 1),
 }
-SLIM = (0.25, 1.0)  # width and depth: a b0 of fewer channels than published
 SHAPE = (41, 38)  # odd maps on the way: 41 21 11 6 3 2, 38 19 10 5 3 2
 
 
@@ -61,14 +59,10 @@ def test_parameters_are_as_many_as_published(size, trained):
 
 
 @functools.cache
-def keras_network(width, depth):
+def keras_network(size):
     """(Keras' network of 7 classes with random weights, its tensors)."""
-    theirs = importlib.import_module("keras.src.applications.efficientnet")
-    with jax.numpy_rank_promotion("allow"):
-        model = theirs.EfficientNet(
-            width, depth, 224, weights=None, input_shape=(*SHAPE, 3), classes=7,
-            classifier_activation=None, weights_name="",
-        )  # fmt: skip
+    name = f"EfficientNet{size.upper()}"
+    model = keras_reference.application(name, input_shape=(*SHAPE, 3), classes=7)
     keras_reference.randomise(model, 1)
     model.get_layer("normalization").finalize_state()  # it looks at its weights only then
     return model, keras_reference.tensors(model)
@@ -82,18 +76,10 @@ def raw_and_seen(tensors):
 
 
 @pytest.mark.parametrize(
-    "size, width, depth",
-    [
-        ("b0", *SLIM),
-        pytest.param("b0", 1.0, 1.0, marks=pytest.mark.slow),
-        pytest.param("b1", 1.0, 1.1, marks=pytest.mark.slow),
-        pytest.param("b2", 1.1, 1.2, marks=pytest.mark.slow),
-        pytest.param("b3", 1.2, 1.4, marks=pytest.mark.slow),
-    ],
+    "size", ["b0", *(pytest.param(size, marks=pytest.mark.slow) for size in ("b1", "b2", "b3"))]
 )
-def test_outputs_are_keras_own(monkeypatch, size, width, depth):
-    monkeypatch.setitem(efficientnet.SCALES, size, (width, depth))
-    theirs, tensors = keras_network(width, depth)
+def test_outputs_are_keras_own(size):
+    theirs, tensors = keras_network(size)
     raw, seen = raw_and_seen(tensors)
     expected = keras_reference.outputs(theirs, raw)
     logits, account = ours("efficientnet", tensors, seen, size=size)
@@ -159,9 +145,8 @@ def in_torch_form(names, keras):
         (flat_names, "efficientnet-pytorch", {"padding": "same", "epsilon": 1e-3}),
     ],
 )
-def test_pytorchs_names_are_the_same_network(monkeypatch, namer, family, options):
-    monkeypatch.setitem(efficientnet.SCALES, "b0", SLIM)
-    _, keras = keras_network(*SLIM)
+def test_pytorchs_names_are_the_same_network(namer, family, options):
+    _, keras = keras_network("b0")
     tensors = in_torch_form(namer("b0"), keras)
     layout = layout_of("efficientnet", list(tensors))
     assert (layout.family, layout.options) == (family, options | {"size": "b0"})
@@ -211,6 +196,7 @@ def dropping(drop):
     return block, initialise(block, (3, 3, 4), 0)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def trained(block, variables, x):
     """What a block makes of images in training."""
     rngs = {"dropout": jax.random.key(4)}
@@ -236,9 +222,8 @@ def test_drop_connect_is_the_same_on_any_number_of_devices():
     def step(variables, x):
         return parallel.gather(trained(block, variables, x))
 
-    one, two, eight = (parallel.mapped(step, d)(variables, parallel.shard(x, d)) for d in (1, 2, 8))
-    np.testing.assert_allclose(two, one, atol=1e-5)
-    np.testing.assert_allclose(eight, one, atol=1e-5)
+    one, four = (parallel.mapped(step, d)(variables, parallel.shard(x, d)) for d in (1, 4))
+    np.testing.assert_allclose(four, one, atol=1e-5)
 
 
 def test_drop_connect_grows_from_block_to_block_as_in_the_paper():

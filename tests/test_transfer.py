@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from safetensors.numpy import save_file
 from sklearn.linear_model import LogisticRegression
 
 from lowlabel_jax import optimizers, schedules
+from lowlabel_jax.augment.views import normalise
 from lowlabel_jax.configuration.check import check
 from lowlabel_jax.core import files, parallel, tree, units
 from lowlabel_jax.core.errors import UserError
@@ -16,6 +18,7 @@ from lowlabel_jax.models.small_cnn import small_cnn
 from lowlabel_jax.objectives.supervised import supervised
 from lowlabel_jax.ops import layers
 from lowlabel_jax.ops.initialise import initialise
+from lowlabel_jax.pretrained import bring, layout
 from lowlabel_jax.runs import evaluate, features
 from lowlabel_jax.runs.train import train
 from lowlabel_jax.training import networks, probe
@@ -312,6 +315,100 @@ def test_settings_of_phases_are_checked():
         check(made)
     assert "phases.a.features = 'cashed' must be one of off, cached, probe" in found.value.message
     assert "phases.a.rate_decay = 0.0 must be above 0" in found.value.message
+
+
+# Weights that others have trained
+
+TOYS = layout.Layout(
+    family="toys",
+    mark=r"params/conv_0/kernel",
+    rules=(layout.Rule(r"(params|batch_stats)/.*", r"\g<0>"),),
+    options={"epsilon": 1e-3, "depth": 9},
+    pixels="imagenet",
+)
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch):
+    """A file with weights of the tiny net, for five classes, in a layout of its own."""
+    monkeypatch.setattr(layout, "layouts", lambda model: (TOYS,))
+    variables = initialise(small_cnn(num_classes=5, channels=(4, 8)), (8, 8, 1), 7)
+    path = tmp_path / "toy.safetensors"
+    save_file(tree.named_leaves(variables), path)
+    return path, variables
+
+
+def test_a_run_begins_with_the_weights_and_all_that_travels_with_them(weights, apart, capsys):
+    path, theirs = weights
+    options = (f"--config.pretrained.weights={path}", "--config.pretrained.pixels=unit")
+    trained(apart / "a", *PLAIN, *options, "--config.train_from=head")
+    config, state = evaluate.load(apart / "a")
+    assert config["model"]["epsilon"] == 1e-3 and "depth" not in config["model"]
+    assert config["pretrained"]["pixels"] == "unit" and len(config["pretrained"]["sha256"]) == 64
+    for params in (state.params, state.ema["params"]):
+        assert_same({k: v for k, v in params.items() if k != "head"},
+                    {k: v for k, v in theirs["params"].items() if k != "head"})  # fmt: skip
+    said = capsys.readouterr().out
+    assert "head new (2 tensors of the file's dropped)" in said
+    assert "they bring epsilon=0.001, pixels='unit'" in said
+
+
+def test_images_are_shown_as_the_weights_want_them(weights, apart):
+    path, _ = weights
+    config, brought = bring.travelled(config_with(path))
+    assert config.pretrained.pixels == "imagenet" and brought[-1] == "pixels='imagenet'"
+    shown = []
+
+    class Model:
+        stages = ()
+
+        def apply(self, variables, images, train):
+            shown.append(np.asarray(images))
+
+    as_dict = {"pretrained": {"pixels": "caffe"}, "info": {"image_shape": (1, 1, 3)}}
+    byte = np.array([[[[10, 20, 30]]]], np.uint8)
+    networks.whole(as_dict, Model())({}, normalise(byte), train=False)
+    np.testing.assert_allclose(
+        shown[0][0, 0, 0], [30 - 103.939, 20 - 116.779, 10 - 123.68], atol=1e-4
+    )
+    as_dict["pretrained"]["pixels"] = "imagenet"
+    networks.whole(as_dict, Model())({}, normalise(byte), train=False)
+    expected = [(10 - 123.675) / 58.395, (20 - 116.28) / 57.12, (30 - 103.53) / 57.375]
+    np.testing.assert_allclose(shown[1][0, 0, 0], expected, atol=1e-5)
+
+
+def test_grey_images_and_pixels_of_three_channels_do_not_go_together():
+    with pytest.raises(UserError, match="'imagenet' are of three channels, and the images have 1"):
+        World("supervised", "--config.pretrained.pixels=imagenet")
+
+
+def config_with(path, *overrides):
+    return config("supervised", f"--config.pretrained.weights={path}", *overrides)
+
+
+def test_weights_that_are_not_the_expected_ones_are_refused(weights, tmp_path):
+    path, _ = weights
+    known = bring.travelled(config_with(path))[0].pretrained.sha256
+    assert bring.travelled(config_with(path, f"--config.pretrained.sha256={known}"))
+    body = bytearray(path.read_bytes())
+    body[-1] ^= 1
+    path.write_bytes(bytes(body))
+    with pytest.raises(UserError, match="SHA-256 is .* not .* as expected"):
+        bring.travelled(config_with(path, f"--config.pretrained.sha256={known}"))
+    with pytest.raises(UserError, match="no pixels called 'imagnet'. Did you mean 'imagenet'"):
+        bring.travelled(config_with(path, "--config.pretrained.pixels=imagnet"))
+    with pytest.raises(UserError, match="there is no file 'nowhere.safetensors'"):
+        bring.travelled(config_with("nowhere.safetensors"))
+
+
+def test_a_finished_run_needs_its_weights_file_no_more(weights, apart):
+    path, _ = weights
+    options = (f"--config.pretrained.weights={path}", "--config.pretrained.pixels=unit")
+    numbers, _ = trained(apart / "a", *PLAIN, *options)
+    path.unlink()
+    assert evaluate.evaluate(apart / "a", "test")["nll"] == pytest.approx(
+        numbers["test"]["nll"], abs=1e-5
+    )
 
 
 # BiT-HyperRule

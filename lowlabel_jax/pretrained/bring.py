@@ -27,7 +27,7 @@ def find(spec: Mapping[str, Any], model: str) -> Brought:
     """
     weights = reading.read(hub.fetch(spec["weights"]))
     catalogue.check(weights, spec["sha256"])
-    record = catalogue.find(weights.sha256)
+    record = catalogue.find(weights.sha256, spec["weights"])
     if record and record.model["name"] != model:
         raise UserError(
             f"{spec['weights']} is {record.name}, a {record.model['name']}, and model.name is "

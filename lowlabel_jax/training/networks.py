@@ -3,8 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax.numpy as jnp
-
 from lowlabel_jax.core import named
 from lowlabel_jax.core.errors import UserError, nearest
 from lowlabel_jax.ops import layers
@@ -44,7 +42,7 @@ def whole(config: Mapping[str, Any], model: Any, spec: Mapping[str, Any] | None 
 
     In a phase (spec), frozen stages run as in evaluation: their BatchNorm keeps its statistics.
     """
-    show = _shower(config["pretrained"]["pixels"])
+    show = _shower(config["pretrained"]["pixels"], config["info"]["image_shape"][-1])
     resting = frozen(model, spec) if spec else ()
     norms = model.stages if spec and spec["batch_norm"] == "running" else ()
 
@@ -67,10 +65,15 @@ def head_alone(model: Any) -> Callable:
     return apply
 
 
-def _shower(name: str) -> Callable:
-    """Images in [-1, 1] -> what the weights want."""
+def _shower(name: str, channels: int) -> Callable:
+    """Images in [-1, 1] -> what the weights want. Raises UserError where channels do not fit."""
     if not name:
         return lambda images: images
     wanted = pixels.find(name)
-    scale, shift = (jnp.asarray(v) for v in pixels.affine(wanted))
+    if channels != 3 and len(set(zip(wanted.mean, wanted.std, strict=True))) > 1:
+        raise UserError(
+            f"pixels {name!r} are of three channels, and the images have {channels}.",
+            "for image files set --config.image.channels=3.",
+        )
+    scale, shift = (v[:channels].reshape(1, 1, 1, -1) for v in pixels.affine(wanted))
     return lambda images: (images[..., ::-1] if wanted.bgr else images) * scale + shift
