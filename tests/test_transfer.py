@@ -13,6 +13,7 @@ from lowlabel_jax.augment.views import normalise
 from lowlabel_jax.configuration.check import check
 from lowlabel_jax.core import files, parallel, tree, units
 from lowlabel_jax.core.errors import UserError
+from lowlabel_jax.data import feed
 from lowlabel_jax.data.source import Info
 from lowlabel_jax.models.small_cnn import small_cnn
 from lowlabel_jax.objectives.supervised import supervised
@@ -22,6 +23,7 @@ from lowlabel_jax.pretrained import bring, layout
 from lowlabel_jax.runs import evaluate, features
 from lowlabel_jax.runs.train import train
 from lowlabel_jax.training import networks, probe
+from tests.test_interruption import Killed, _killed_at, assert_same_ending
 from tests.tiny import AT_WORK, World, assert_same, config
 
 
@@ -315,6 +317,31 @@ def test_settings_of_phases_are_checked():
         check(made)
     assert "phases.a.features = 'cashed' must be one of off, cached, probe" in found.value.message
     assert "phases.a.rate_decay = 0.0 must be above 0" in found.value.message
+
+
+# Killed in a phase on features, between phases, in fine-tuning
+
+LADDER = {
+    "probe": {"features": "probe"},
+    "head": {"features": "cached", "length": {"steps": 4}},
+    "top": {"train_from": "conv_1", "rate_decay": 0.5, "length": {"steps": 4}},
+}
+
+
+@pytest.mark.parametrize("at", [1, 3, 7])
+def test_killed_on_the_ladder_ends_in_the_same_bytes(at, apart, monkeypatch):
+    def climb(directory):
+        options = (*PLAIN, "--config.evaluate_every=2", "--config.checkpoint.every=2")
+        return trained(directory, *options, phases=LADDER, order=tuple(LADDER))
+
+    climb(apart / "whole")
+    monkeypatch.setattr(feed, "indices", _killed_at(at))
+    with pytest.raises(Killed):
+        climb(apart / "cut")
+    monkeypatch.undo()
+    monkeypatch.setenv("LOWLABEL_CACHE", str(apart / "cache"))
+    climb(apart / "cut")
+    assert_same_ending(apart / "cut", apart / "whole")
 
 
 # Weights that others have trained
