@@ -69,12 +69,13 @@ def get_config(which=""):
 
 def transfer(config, step):
     """A pretrained network under a new head."""
+    if step == "probe":
+        size = config.image.size
+        own_images.transfer(config, "probe")
+        config.image.size = size
+        return
     config.model = {"name": "efficientnet", "size": "lite0", "hidden": 256, "dropout": 0.5}
     config.pretrained.weights = "weights/efficientnet_lite0_imagenet.safetensors"
-    if step == "probe":
-        config.model = {"name": "efficientnet", "size": "lite0"}
-        config.features = "probe"
-        return
     if step == "bottleneck":
         config.features = "cached"
         return

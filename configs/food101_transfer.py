@@ -12,8 +12,8 @@ python launch.py --config=configs/food101_transfer.py --workdir=runs/food \\
 The tutorial: a square of the short side less ten pixels on each side, at random in training and in
 the middle in evaluation, averaged to 224x224; batches of 64, momentum 0.9, a straight line from
 1e-3 to 1e-7, weight decay 5e-4, 20 epochs, a checkpoint every 600 seconds, TensorBoard in tb/; the
-same command goes on from the last step. Weights: hf://timm/vgg19.tv_in1k/model.safetensors. The other
-recipes take EfficientNet-Lite0's unless model.name says another. docs/transfer.md has the numbers.
+same command goes on from the last step. Weights: hf://timm/vgg19.tv_in1k/model.safetensors. The
+other recipes take EfficientNet-Lite0's unless model.name says another. docs/transfer.md has numbers.
 """
 
 import own_images
@@ -48,35 +48,12 @@ def get_config(which=""):
     config.method = chosen["recipe"]
     if chosen["recipe"] != "tutorial":
         config.image.crop = "centre"
-        config.model = {"name": "efficientnet", "size": "lite0"}
-        config.pretrained.weights = "weights/efficientnet_lite0_imagenet.safetensors"
-        few_labels(config, chosen["recipe"])
-    return config
-
-
-def few_labels(config, recipe):
-    """The probe, and what may follow it."""
-    config.batch.labelled = 16
-    config.batch.mu = 3
-    config.augment.weak = {"name": "standard", "flip": True, "shift": 0.1, "zoom": 0.1}
-    if recipe == "probe":
-        config.features = "probe"
-        return
-    config.objective = {"name": "supervised"}
-    if recipe == "fixmatch":
+        config.augment.weak = {"name": "standard", "flip": True, "shift": 0.1, "zoom": 0.1}
+        config.batch.mu = 3
+        own_images.transfer(config, "probe" if chosen["recipe"] == "probe" else "finetune")
+    if chosen["recipe"] == "fixmatch":
         config.objective = {"name": "fixmatch", "threshold": 0.8}
-    config.optimizer = {
-        "name": "adamw",
-        "weight_decay": 1e-4,
-        "rate": {"name": "cosine", "peak": 3e-4, "warmup": 20},
-    }
-    config.length = {"steps": 300}
-    config.ema.decay = 0.99
-    config.phases = {
-        "probe": {"features": "probe", "objective": {"name": "supervised"}},
-        "tune": {"train_from": "block_5_0", "batch_norm": "running", "rate_decay": 0.8},
-    }
-    config.order = ("probe", "tune")
+    return config
 
 
 def sweep(which=""):

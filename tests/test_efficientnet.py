@@ -1,6 +1,7 @@
 """EfficientNet: published counts, Keras' outputs, other libraries' names, drop-connect, Lite0."""
 
 import functools
+import importlib
 import re
 
 import jax
@@ -61,6 +62,8 @@ def test_parameters_are_as_many_as_published(size, trained):
 @functools.cache
 def keras_network(size):
     """(Keras' network of 7 classes with random weights, its tensors)."""
+    keras = importlib.import_module("keras")
+    keras.utils.clear_session()  # or the second network's layer is called normalization_1
     name = f"EfficientNet{size.upper()}"
     model = keras_reference.application(name, input_shape=(*SHAPE, 3), classes=7)
     keras_reference.randomise(model, 1)

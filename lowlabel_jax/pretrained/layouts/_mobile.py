@@ -11,7 +11,8 @@ BATCH_NORM = {
     "torch": ("weight", "bias", "running_mean", "running_var"),
     "keras": ("gamma", "beta", "moving_mean", "moving_variance"),
 }
-PLACES = ("params/{}/scale", "params/{}/bias", "batch_stats/{}/mean", "batch_stats/{}/var")
+PLACES = ("params/{}/norm/scale", "params/{}/norm/bias",
+          "batch_stats/{}/norm/mean", "batch_stats/{}/norm/var")  # fmt: skip
 NO_COUNTER = Rule(r".*num_batches_tracked", "")
 
 
@@ -39,8 +40,12 @@ def keras_normed(conv: str, norm: str, where: Where, deep: bool = False) -> tupl
             *_norm("keras", f"{norm}/", where))  # fmt: skip
 
 
-def timm_rules(block: Where) -> tuple[Rule, ...]:
-    """For MobileNet v2 and EfficientNet of timm; block: of a match with (group, place in it)."""
+def timm_rules() -> tuple[Rule, ...]:
+    """For MobileNet v2 and EfficientNet of timm, which counts blocks by group as we do."""
+
+    def block(match: re.Match) -> str:
+        return f"block_{match[1]}_{match[2]}"
+
     first, later = r"blocks\.(0)\.(\d+)", r"blocks\.([1-9])\.(\d+)"
     expand, depthwise, project = (part(block, p) for p in ("expand", "depthwise", "project"))
     return (
@@ -87,7 +92,7 @@ def nth_block(counts: Sequence[int], first: int = 0) -> Where:
 
 def _norm(library: str, name: str, where: Where) -> list[Rule]:
     return [
-        _rule(name + theirs, ours.replace("{}", "{}/norm"), where)
+        _rule(name + theirs, ours, where)
         for theirs, ours in zip(BATCH_NORM[library], PLACES, strict=True)
     ]
 

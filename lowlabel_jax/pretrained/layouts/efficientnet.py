@@ -16,10 +16,6 @@ TORCH = {"padding": "torch", "epsilon": 1e-5}  # but those that timm calls tf_..
 B0, B1, B3 = (1, 2, 2, 3, 3, 4, 1), (2, 3, 3, 4, 4, 5, 2), (2, 3, 3, 5, 5, 6, 2)  # blocks
 
 
-def _timm_block(match: re.Match) -> str:
-    return f"block_{match[1]}_{match[2]}"
-
-
 def _keras_block(match: re.Match) -> str:
     """block2a -> block_1_0."""
     return f"block_{int(match[1]) - 1}_{ord(match[2]) - ord('a')}"
@@ -65,7 +61,7 @@ def _flat_rules(counts: tuple[int, ...]) -> tuple[Rule, ...]:
 
 
 def _timm(mark: str, **size: Any) -> Layout:
-    return Layout("timm", mark, rules.timm_rules(_timm_block), TORCH | size, "imagenet")
+    return Layout("timm", mark, rules.timm_rules(), TORCH | size, "imagenet")
 
 
 def _keras(mark: str, **size: Any) -> Layout:

@@ -1,7 +1,5 @@
 """MobileNet v2 as Keras, torchvision (in two forms) and timm name its tensors."""
 
-import re
-
 from lowlabel_jax.pretrained.layout import Layout, Rule
 from lowlabel_jax.pretrained.layouts import _mobile as rules
 
@@ -42,10 +40,6 @@ def _torch_rules(first: dict[str, tuple[str, str]], later: dict[str, tuple[str, 
     )
 
 
-def _group_block(match: re.Match) -> str:
-    return f"block_{match[1]}_{match[2]}"
-
-
 LAYOUTS = (
     Layout(
         family="torchvision",
@@ -70,7 +64,7 @@ LAYOUTS = (
     Layout(
         family="timm",
         mark=r"blocks\.6\.0\.conv_pwl\.weight",
-        rules=rules.timm_rules(_group_block),
+        rules=rules.timm_rules(),
         options=TORCH,
         pixels="imagenet",
     ),
