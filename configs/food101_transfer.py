@@ -13,7 +13,7 @@ The tutorial: a square of the short side less ten pixels on each side, at random
 the middle in evaluation, averaged to 224x224; batches of 64, momentum 0.9, a straight line from
 1e-3 to 1e-7, weight decay 5e-4, 20 epochs, a checkpoint every 600 seconds, TensorBoard in tb/; the
 same command goes on from the last step. Weights: hf://timm/vgg19.tv_in1k/model.safetensors. The
-other recipes take EfficientNet-Lite0's unless model.name says another. docs/transfer.md has numbers.
+other recipes take EfficientNet-Lite0's unless model.name says another. Numbers: docs/transfer.md.
 """
 
 import own_images

@@ -2,16 +2,24 @@
 
 import argparse
 import ast
+import importlib.util
 import re
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
 from lowlabel_jax import cli
 from lowlabel_jax.configuration import load
 from lowlabel_jax.core import named
+from lowlabel_jax.core.errors import UserError
+from lowlabel_jax.ops.initialise import initialise
+from lowlabel_jax.pretrained import pixels
+from lowlabel_jax.pretrained.fitting import fitted
+from lowlabel_jax.pretrained.layout import layouts
 from tests import test_compare
-from tools import results
+from tools import model_tables, results
 
 ROOT = Path(__file__).parent.parent
 METHODS = sorted(named.parts("objective"))
@@ -174,6 +182,109 @@ def test_a_result_says_how_it_came_about(tmp_path, monkeypatch):
     text = (tmp_path / "page.md").read_text()
     assert "| Digits | fixmatch | .850 ± .071 | 2 | +.225 [" in text and "old" not in text
     assert "**.850** ± .071 (2)" in results.everything(results.results())
+
+
+def models_page():
+    return (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+
+
+def test_the_tables_of_weights_are_the_catalogues():
+    """`python tools/model_tables.py` would change nothing."""
+    text = models_page()
+    assert sorted(name for _, name, _ in model_tables.MARKED.findall(text)) == sorted(
+        model_tables.HEADS
+    )
+    for name in ("tried", "untried"):
+        assert f"<!-- table {name} -->\n\n{model_tables.table(name)}\n\n<!-- end -->" in text
+    checked = section(text, "Weights that are known").partition("| what was checked")[2]
+    for one in model_tables.catalogue.TRIED:
+        assert re.search(rf"^\| .*`{one.name}`.* \|", checked, re.M), one.name
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(row, id=row[0], marks=() if i < 3 else pytest.mark.slow)
+        for i, row in enumerate(model_tables.MODELS)
+    ],
+)
+def test_the_table_of_models_is_what_summary_says(row):
+    assert f"\n| {' | '.join(model_tables.model_row(*row))} |\n" in models_page()
+
+
+def test_the_page_of_models_has_them_all_with_their_options():
+    text = models_page()
+    listed = {text.partition(":")[0] for text, _, _ in model_tables.MODELS}
+    assert listed == set(named.parts("model"))
+    shared = {"num_classes", "hidden", "dropout", "dtype", "momentum", "epsilon"}
+    rows = dict(re.findall(r"^\| `(\w+)` \| (`.*) \|$", section(text, "The models"), re.M))
+    rows = {name: said for name, said in rows.items() if name in listed}
+    assert rows.keys() == listed
+    for name, said in rows.items():
+        missing = set(named.options("model", name)) - shared - set(re.findall(r"`(\w+)`", said))
+        assert not missing, f"{name} has {missing}"
+
+
+def test_the_pages_pixels_are_all_there_are():
+    said = re.findall(r"^\| `(\w+)` \|", section(models_page(), "Bringing weights in"), re.M)
+    assert sorted(name for name in said if name in pixels.PIXELS) == sorted(pixels.PIXELS)
+
+
+def test_the_drawing_has_the_stages_of_its_network():
+    svg = (ROOT / "docs" / "finetune.svg").read_text(encoding="utf-8")
+    model = named.build("model", {"name": "efficientnet", "size": "lite0"}, num_classes=2)
+    drawn = re.findall(r'<text class="name"[^>]*>(\w+)<', svg)
+    assert drawn == ["image", *model.stages] and len(svg) < 20_000
+
+
+def module(code, name, folder):
+    """A block of a document as a module."""
+    (folder / f"{name}.py").write_text(code)
+    spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+def test_the_model_and_the_weights_of_contributing_fit(tmp_path):
+    """Every tensor, as its layout names it, ends where the model has a leaf for it."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    code, rules = re.findall(r"```py\n(.*?)```", text, re.S)
+    model = module(code, "my_model", tmp_path).my_model(num_classes=3, width=4)
+    variables = initialise(model, (8, 8, 3), seed=0)
+    assert set(variables["params"]) == set(model.stages) and model.stages[-1] == "head"
+    (layout,) = module(rules, "my_layout", tmp_path).LAYOUTS
+    pixels.find(layout.pixels)
+    shapes = {"classifier.weight": (3, 8), "classifier.bias": (3,)}
+    for i, (given, made) in enumerate([(3, 4), (4, 8)], 1):
+        shapes[f"features.{i}.conv.weight"] = (made, given, 3, 3)
+        shapes[f"features.{i}.norm.num_batches_tracked"] = ()
+        for leaf in ("weight", "bias", "running_mean", "running_var"):
+            shapes[f"features.{i}.norm.{leaf}"] = (made,)
+    rng = np.random.default_rng(0)
+    tensors = {name: rng.uniform(1, 2, shape) for name, shape in shapes.items()}
+    filled, account = fitted(variables, tensors, layout)
+    assert account.head_kept and not account.unmatched and len(account.left_out) == 2
+    assert len(account.matched) == len(jax.tree.leaves(variables))
+    kernel = filled["params"]["block_1"]["conv"]["kernel"]
+    np.testing.assert_array_equal(
+        kernel[0, 2, 1, 3], np.float32(tensors["features.1.conv.weight"][3, 1, 0, 2])
+    )
+    mean = filled["batch_stats"]["block_2"]["norm"]["mean"]
+    np.testing.assert_array_equal(mean, np.float32(tensors["features.2.norm.running_mean"]))
+    logits, ends = model.apply(filled, np.zeros((2, 8, 8, 3), np.float32), False)
+    assert logits.shape == (2, 3) and {"stage_0", "last_conv", "features"} <= set(ends)
+
+
+def test_models_that_take_weights_are_those_the_documents_say():
+    text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    (row,) = re.findall(r"^\| `no pretrained weights are known.*", text, re.M)
+    for name in named.parts("model"):
+        if f"`{name}`" in row:
+            with pytest.raises(UserError):
+                layouts(name)
+        else:
+            assert layouts(name)
 
 
 def test_troubleshooting_quotes_messages_that_there_are():

@@ -129,7 +129,7 @@ UNTRIED = (
         "mobilenet_v2", "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224.h5", APACHE,
         {"name": "mobilenet_v2"}, 14, "signed",
     ),
-    _keras("efficientnetb0", "efficientnetb0.h5", APACHE, {**NET, "size": "b0"}, 21, "raw"),
+    _keras("efficientnetb0", "efficientnetb0.h5", APACHE, {**NET, "size": "b0"}, 21, "imagenet"),
 )  # fmt: skip
 ALL = TRIED + UNTRIED
 
