@@ -14,6 +14,7 @@ from jax import lax
 from lowlabel_jax.ops.convolution import LAYOUT, Padding, explicit_pads, implementation
 
 Pair = tuple[int, int]  # height, width
+FEW = 64  # channels; below it, sums of dkernel run over columns and channels as one
 
 
 def depthwise_conv2d(
@@ -82,20 +83,25 @@ def _kernel(x: jax.Array, g: jax.Array, strides: Pair, size: Pair) -> jax.Array:
     as fast as a loop over images that adds up sums (3x3 on 16x32x32x64: 2 ms against 8).
     """
     b, height, width, c = g.shape
-    span = strides[1] * (width - 1) + 1
+    axis, step, last = 2, 1, strides[1] * (width - 1) + 1
+    if strides[1] == 1 and c < FEW:
+        x, g = x.reshape(*x.shape[:2], 1, -1), g.reshape(b, height, 1, -1)
+        axis, step, last = 3, c, width * c
 
     def add(sums: list[jax.Array], place: jax.Array) -> tuple[list[jax.Array], None]:
         image, row = place // height, place % height
         rows = lax.dynamic_slice(
-            x, (image, row * strides[0], 0, 0), (1, size[0], x.shape[2], c)
-        )[0]  # fmt: skip
-        once = lax.dynamic_slice(g, (image, row, 0, 0), (1, 1, width, c))[0]
-        shifted = (lax.slice_in_dim(rows, j, j + span, strides[1], 1) for j in range(size[1]))
+            x, (image, row * strides[0], 0, 0), (1, size[0], *x.shape[2:])
+        )  # fmt: skip
+        once = lax.dynamic_slice(g, (image, row, 0, 0), (1, 1, *g.shape[2:]))
+        starts = (j * step for j in range(size[1]))
+        shifted = (lax.slice_in_dim(rows, at, at + last, strides[1], axis) for at in starts)
         return [old + new * once for old, new in zip(sums, shifted, strict=True)], None
 
-    empty = [jnp.zeros((size[0], width, c), x.dtype)] * size[1]
+    empty = [jnp.zeros((1, size[0], *g.shape[2:]), x.dtype)] * size[1]
     sums, _ = lax.scan(add, empty, jnp.arange(b * height))
-    return jnp.stack([one.sum(1) for one in sums], 1)[:, :, None]
+    columns = [one.reshape(size[0], 1, width, c).sum(2) for one in sums]
+    return jnp.stack(columns, 1)
 
 
 def _sum_of_shifts(x: jax.Array, kernel: jax.Array, strides: Pair) -> jax.Array:
