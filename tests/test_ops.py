@@ -366,3 +366,38 @@ def test_compile_options_are_taken_by_this_jaxlib_or_left_out(monkeypatch):
     assert compiling.compile_options("gpu") == {}
     monkeypatch.setattr(compiling, "CPU_OPTIONS", (("xla_cpu_no_such_option", "1"),))
     assert compiling.compile_options("cpu") == {}
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("train", [True, False])
+def test_batch_norm_is_flaxs(train, dtype):
+    x = (3 + 2 * draw((8, 4, 4, 5))).astype(dtype)
+    how = dict(momentum=0.75, epsilon=1e-3, dtype=dtype)
+    ours, theirs = layers.BatchNorm(**how), nn.BatchNorm(use_running_average=not train, **how)
+    variables = theirs.init(jax.random.key(0), x)
+    assert jax.tree.map(jnp.shape, variables) == jax.tree.map(
+        jnp.shape, ours.init(jax.random.key(0), x, train)
+    )
+    variables = jax.tree.map(lambda v: v + 0.1 * jnp.arange(5.0), variables)
+
+    def run(apply, *given):
+        def loss(params, x):
+            y, new = apply({**variables, "params": params}, x, *given, mutable=["batch_stats"])
+            return jnp.tanh(y.astype(jnp.float32) ** 3).sum(), (y, new)
+
+        (_, (y, new)), grads = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(
+            variables["params"], x
+        )
+        return y, new, grads
+
+    (y, new, grads), (y_flax, new_flax, grads_flax) = run(ours.apply, train), run(theirs.apply)
+    assert y.dtype == y_flax.dtype
+    rough = 0.05 if dtype == jnp.bfloat16 else 1e-4
+    for mine, its in ((y, y_flax), (new, new_flax), (grads, grads_flax)):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(
+                np.asarray(a, np.float32), np.asarray(b, np.float32), rtol=rough, atol=rough
+            ),
+            mine,
+            its,
+        )
