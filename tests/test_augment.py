@@ -475,6 +475,7 @@ def views_of(names, batch, recipes, key=KEY):
     return jax.jit(lambda batch, key: views.make_views(names, batch, recipes, key))(batch, key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [pytest.param((8, 8, 1), marks=pytest.mark.slow), (32, 32, 3)])
 def test_views_are_the_same_on_any_number_of_devices(shape):
     batch, names = batch_of(shape), ["labelled", "strong"]

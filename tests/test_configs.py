@@ -110,7 +110,7 @@ ARGUMENTS = {  # configs whose argument changes what runs, beyond their default
     "own_images": ("probe", "finetune", "bit"),
 }
 LAYOUTS = {"folder": in_folders, "food101": as_food101, "table": in_a_table}
-DEAR = ("cifar10_fixmatch",)  # its views and recipe are also those of cifar10_small
+DEAR = ("cifar10_fixmatch", "cifar10_small", "mnist_fixmatch", "digits_compare")
 LIKE_CIFAR10 = ("cifar100_fixmatch", "stl10_fixmatch", "svhn_fixmatch")  # and as dear to compile
 
 

@@ -149,6 +149,7 @@ def assert_alike(one, other):
         assert_same(getattr(one, part), getattr(other, part), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", by_cost(OBJECTIVES, set(OBJECTIVES) - set(DROPOUT)))
 def test_dropout_is_allowed_and_the_same_on_two_devices(name):
     options = ("--config.model.dropout=0.5", "--config.model.hidden=8")

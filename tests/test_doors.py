@@ -147,6 +147,7 @@ def test_a_finished_sweep_is_looked_at_and_left(swept):
     assert {p: p.stat().st_mtime_ns for p in folder.glob("*/metrics.jsonl")} == before
 
 
+@pytest.mark.slow
 def test_one_failing_run_does_not_stop_the_others(tmp_path):
     config = tmp_path / "mixed.py"
     config.write_text(

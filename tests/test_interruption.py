@@ -83,7 +83,7 @@ def kinds(*shown):
     return pytest.mark.parametrize("objective", [*shown, *rest])
 
 
-@kinds("freematch")
+@kinds()
 def test_killed_and_repeated_ends_in_the_same_bytes(objective, whole, tmp_path):
     """Before the first save, off every boundary, right after a save."""
     said = kill_chain(tmp_path / "run", objective, whole, 2, 6, 8)
@@ -215,6 +215,7 @@ def test_patience_survives_a_restart(tmp_path, monkeypatch, capsys):
     assert said["test"]["step"] == 8 and "already complete" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_devices(tmp_path, capsys):
     for name, devices in (("one", (1, 1)), ("other", (1, 2))):
         for steps, n in zip((6, 12), devices, strict=True):

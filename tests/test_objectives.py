@@ -87,7 +87,13 @@ def test_weight_zero_is_supervised_on_both_views(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["ict", "mean_teacher", "pi_model", "pseudo_label", "temporal_ensembling", "vat"],
+    [
+        "mean_teacher",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("ict", "pi_model", "pseudo_label", "temporal_ensembling", "vat")
+        ),
+    ],
 )
 def test_weight_zero_is_supervised_over_whole_steps(name):
     """Their forwards are separate, so a real network's bits agree as well, BatchNorm's included."""

@@ -75,6 +75,7 @@ def test_only_what_learns_and_is_looked_through_is_taught():
     assert policies.learning(recipes, ("labelled", "strong")) == {"strong": LISTENING}
 
 
+@pytest.mark.slow
 def test_ctaugment_learns_as_the_run_goes_on_the_same_on_two_devices(tmp_path):
     one = World("fixmatch", *CTA, threshold=0.3)
     middle, _ = one.run(one.start(), 2)

@@ -55,6 +55,7 @@ def run(script, cwd):
     )
 
 
+@pytest.mark.slow
 def test_the_readme_from_top_to_bottom(checkout):
     found = blocks(ROOT / "README.md")
     assert len(found) >= 3

@@ -37,7 +37,9 @@ def moved(before, after):
     return {name for (name, old), new in pairs if not np.array_equal(old, new)}
 
 
-@pytest.mark.parametrize("objective", ["supervised", "fixmatch", "remixmatch"])
+@pytest.mark.parametrize(
+    "objective", ["supervised", "fixmatch", pytest.param("remixmatch", marks=pytest.mark.slow)]
+)
 def test_stages_before_train_from_stay_as_they_are_bit_by_bit(objective):
     world = World(objective, "--config.train_from=conv_1")
     before = jax.device_get(variables_of(world.start()))
@@ -128,7 +130,10 @@ def test_an_unknown_stage_is_named_with_the_stages_there_are():
     assert "conv_0, norm_0, conv_1, norm_1, head" in found.value.hint
 
 
-@pytest.mark.parametrize("objective", ["fixmatch", "adamatch", "vat"])
+@pytest.mark.parametrize(
+    "objective",
+    ["fixmatch", *(pytest.param(o, marks=pytest.mark.slow) for o in ("adamatch", "vat"))],
+)
 def test_frozen_runs_are_the_same_on_two_devices(objective):
     at_work = AT_WORK[objective]
     one, two = (
@@ -225,6 +230,7 @@ def test_features_follow_a_phase_that_trained_the_backbone(apart):
     assert again["nll"] == pytest.approx(numbers["test"]["nll"], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_stages_thaw_phase_by_phase(apart):
     phases = {
         "head": {"train_from": "head"},
@@ -328,7 +334,7 @@ LADDER = {
 }
 
 
-@pytest.mark.parametrize("at", [1, 3, 7])
+@pytest.mark.parametrize("at", [3, *(pytest.param(at, marks=pytest.mark.slow) for at in (1, 7))])
 def test_killed_on_the_ladder_ends_in_the_same_bytes(at, apart, monkeypatch):
     def climb(directory):
         options = (*PLAIN, "--config.evaluate_every=2", "--config.checkpoint.every=2")

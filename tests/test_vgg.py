@@ -241,6 +241,7 @@ def test_bfloat16_computes_in_it_and_keeps_float32_weights(top):
     assert len(made) == 6 and set(made) == {"bf16"}  # three convolutions, fc6, fc7, head
 
 
+@pytest.mark.slow
 def test_gradients_are_the_same_on_any_number_of_devices():
     model = tiny("conv")
     params, batch = initialise(model, (8, 8, 3), 0)["params"], images((8, 8, 3), 8)

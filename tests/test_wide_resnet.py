@@ -205,6 +205,7 @@ def test_endpoints_have_their_shapes_and_meanings():
     np.testing.assert_allclose(logits, ends["features"] @ head["kernel"], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_bfloat16_computes_in_it_and_keeps_float32_weights_and_statistics():
     model, variables = made(depth=10, dtype="bfloat16")
     exact, _ = made(depth=10)
@@ -215,6 +216,7 @@ def test_bfloat16_computes_in_it_and_keeps_float32_weights_and_statistics():
     assert 0 < np.abs(logits - wanted).max() < 0.05 * np.abs(wanted).max()
 
 
+@pytest.mark.slow
 def test_gradients_are_the_same_on_any_number_of_devices():
     model, variables = made(depth=10, width=1)
     batch = images((8, 8, 3), 16)
