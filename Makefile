@@ -33,7 +33,7 @@ bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/bench_augment.py
 
 $(VENV)/installed: pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lowlabel_jax needs Python 3.11 or newer; try: make PYTHON=python3.12 quickstart")'
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4) and "lowlabel_jax needs Python 3.11.4 or newer; try: make PYTHON=python3.12 quickstart")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	touch $@

@@ -434,6 +434,15 @@ def test_weights_that_are_not_the_expected_ones_are_refused(weights, tmp_path):
         bring.travelled(config_with("nowhere.safetensors"))
 
 
+def test_weights_of_another_size_begin_no_run(weights, apart):
+    path, _ = weights
+    options = (f"--config.pretrained.weights={path}", "--config.pretrained.pixels=unit")
+    with pytest.raises(UserError, match="another shape"):
+        train(config("supervised", *options, "--config.model.channels=(4, 6)"), apart / "a")
+    assert not (apart / "a" / "config.json").exists()
+    trained(apart / "a", *PLAIN, *options)
+
+
 def test_a_finished_run_needs_its_weights_file_no_more(weights, apart):
     path, _ = weights
     options = (f"--config.pretrained.weights={path}", "--config.pretrained.pixels=unit")

@@ -17,7 +17,7 @@ from lowlabel_jax.pretrained import bring
 from lowlabel_jax.runs import directory as rundir
 from lowlabel_jax.runs import evaluate, features, results, teacher
 from lowlabel_jax.state import TrainState
-from lowlabel_jax.training import build, checkpoint, loop, record, watch
+from lowlabel_jax.training import build, checkpoint, loop, networks, record, watch
 from lowlabel_jax.training.phases import Progress
 
 
@@ -90,6 +90,7 @@ def _run(plan: Plan, directory: Path, command: Sequence[str]) -> dict[str, Any]:
     if progress.step:
         rundir.warn_of_other_bits(directory, config)
         log.say(f"resuming {directory} at step {progress.step}")
+    start = _start(plan) if not progress.step else _as_it_is
     splits.write(evaluate.kept_split(directory), plan.split, plan.source)
     rundir.begin(directory, config, command or rundir.command_line())
     if plan.source.names:  # files: what became of them is news
@@ -109,7 +110,7 @@ def _run(plan: Plan, directory: Path, command: Sequence[str]) -> dict[str, Any]:
                 config,
                 directory,
                 progress,
-                _start(plan),
+                start,
                 feeder,
                 _validator(plan),
                 rows,
@@ -161,18 +162,21 @@ def feed_of(
 
 
 def _start(plan: Plan) -> Callable[[TrainState], TrainState]:
-    """What is done to the first state of a run: weights that others have trained go into it."""
+    """What is done to the first state of a run: weights that others have trained go into it.
+
+    They are fitted here, before anything is written: weights of another size begin no run.
+    """
     spec = plan.config["pretrained"]
+    if not spec["weights"]:
+        return _as_it_is
+    variables = {"batch_stats": {}, **build.weights(plan.config, networks.network(plan.config))}
+    filled, account = bring.into(spec, plan.config["model"]["name"], variables)
+    log.say(f"weights {account}; they bring {', '.join(plan.brought)}")
+    return lambda state: state.started_with(filled)
 
-    def start(state: TrainState) -> TrainState:
-        if not spec["weights"]:
-            return state
-        variables = {"params": state.params, "batch_stats": state.batch_stats}
-        filled, account = bring.into(spec, plan.config["model"]["name"], variables)
-        log.say(f"weights {account}; they bring {', '.join(plan.brought)}")
-        return state.started_with(filled)
 
-    return start
+def _as_it_is(state: TrainState) -> TrainState:
+    return state
 
 
 @contextmanager
