@@ -211,6 +211,7 @@ def test_an_argument_chooses_among_known_values():
     [
         ("label=40", "no argument 'label=40'. Did you mean 'labels'", "labels=40|250,budget=paper"),
         ("250", "no argument '250'", "write --config=FILE:"),
+        ("laptp", "no argument 'laptp'. Did you mean 'laptop'", "write --config=FILE:"),
         ("labels=41", "labels = '41' is none", "there are: 40, 250"),
         ("budget=papr", "budget = 'papr' .* Did you mean 'paper'", "paper, laptop"),
     ],

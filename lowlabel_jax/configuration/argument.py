@@ -13,6 +13,7 @@ def choose(text: str, **known: tuple) -> dict[str, Any]:
     Raises UserError for another name or value, with those there are.
     """
     found = {name: values[0] for name, values in known.items()}
+    words = [value for values in known.values() for value in values if isinstance(value, str)]
     there = ",".join(f"{name}={'|'.join(map(str, values))}" for name, values in known.items())
     for part in filter(None, text.split(",")):
         name, equals, given = part.partition("=")
@@ -21,7 +22,7 @@ def choose(text: str, **known: tuple) -> dict[str, Any]:
             name, given = owners[0], part
         if name not in known:
             raise UserError(
-                f"the config takes no argument {part!r}.{nearest(name, known)}",
+                f"the config takes no argument {part!r}.{nearest(name, [*known, *words])}",
                 f"write --config=FILE:{there}, or a part of it.",
             )
         by_text = {str(value): value for value in known[name]}
