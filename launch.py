@@ -22,7 +22,8 @@ lists them with the reason for each. The same command again resumes a run that w
 A config file is Python code: run only files that you trust.
 
 exit codes: 0 ok, 1 a bug, 2 a mistake in the command, the config or the data, 3 directory busy,
-4 diverged, 130 interrupted (saved), 143 terminated (saved)
+4 diverged, 130 interrupted (saved), 143 terminated (saved); 0 too where --max_seconds are spent or
+a scheduler has sent SIGUSR1 (saved)
 """
 
 
@@ -43,6 +44,13 @@ def arguments() -> tuple[argparse.Namespace, list[str]]:
     add("--resume", choices=("auto", "never", "must"), default="auto", help="go on with a run")
     add("--force_resume", action="store_true", help="go on although the config has changed")
     add("--overwrite", action="store_true", help="move an old run to DIR/trash/ and start again")
+    add(
+        "--max_seconds",
+        type=float,
+        default=0,
+        metavar="N",
+        help="save and stop after N seconds; the same command goes on (0: no limit)",
+    )
     add("--traceback", action="store_true", help="show the traceback of a mistake, too")
     return parser.parse_known_args()
 
@@ -59,6 +67,11 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
     check.check(config)
     if not options.workdir and not options.dry_run:
         raise UserError("--workdir is missing.", "add --workdir=runs/NAME: all output goes there.")
+    if options.max_seconds < 0 or (options.sweep and options.max_seconds):
+        raise UserError(
+            f"--max_seconds={options.max_seconds:g} must be 0 or more, and is of one run.",
+            "give the seconds that the run may take, without --sweep.",
+        )
     if options.sweep:
         from lowlabel_jax.runs.sweep import sweep
 
@@ -72,6 +85,17 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
 
         dry_run(config)
         return 0
+    if config.tune.budget != "off":
+        from lowlabel_jax.runs.auto import auto
+
+        auto(
+            config,
+            Path(options.workdir),
+            command=["python", "launch.py", *sys.argv[1:]],
+            overwrite=options.overwrite,
+            max_seconds=options.max_seconds,
+        )
+        return 0
     from lowlabel_jax.runs.train import train
 
     train(
@@ -81,6 +105,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
         resume=options.resume,
         force_resume=options.force_resume,
         overwrite=options.overwrite,
+        max_seconds=options.max_seconds,
     )
     return 0
 

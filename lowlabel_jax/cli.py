@@ -1,7 +1,6 @@
 """The console script `lowlabel`: everything about configs and finished runs."""
 
 import argparse
-import contextlib
 import json
 import sys
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import Any
 
 from lowlabel_jax import __version__
 from lowlabel_jax.core import log
-from lowlabel_jax.core.errors import UserError, guarded
+from lowlabel_jax.core.errors import guarded
+from lowlabel_jax.runs import image_commands
 
 EXAMPLES = """\
 examples:
@@ -17,22 +17,27 @@ examples:
   lowlabel configs digits_fixmatch      one config, with the reason for each setting
   lowlabel data-check photos            what is in a folder of images and what is wrong with it
   lowlabel data-check digits_fixmatch --html --preview 12       a config's data and what it sees
+  lowlabel auto photos --labels-per-class 10    learn the settings, train, compare, report
   lowlabel evaluate runs/d1             score a finished run's checkpoint again
   lowlabel predict runs/d1 photos/*.jpg label images with it; --format csv --out labels.csv
+  lowlabel autolabel runs/d1 photos     its surest guesses as a CSV for the next training
+  lowlabel label-next runs/d1 photos    which images a person should label next
+  lowlabel student digits_noisy_student --workdir=runs/ns       rounds of noisy student
   lowlabel summary vit:size=base --draw vit.svg        a network's stages, and a drawing
   lowlabel compare runs/cmp             methods over seeds: means, intervals, exact p
   lowlabel runs runs                    what ran, how it ended
 
-Training is done by launch.py: python launch.py --help
+One run is trained by launch.py: python launch.py --help
 
-exit codes: 0 ok, 1 a bug, 2 a mistake in the command or the data, 3 directory busy
+exit codes: 0 ok, 1 a bug, 2 a mistake in the command or the data, 3 directory busy; student ends as
+launch.py does
 """
 
 
 def main() -> int:
     """The entry point of `lowlabel` and of `python -m lowlabel_jax`."""
     options, others = parser().parse_known_args()
-    if others and getattr(options, "run", None) not in (data_check, summary):
+    if others and getattr(options, "run", None) not in TAKE_OVERRIDES:
         parser().error(f"unrecognized arguments: {' '.join(others)}")
     options.overrides = others
     if not hasattr(options, "run"):
@@ -61,17 +66,20 @@ def parser() -> argparse.ArgumentParser:
         made.set_defaults(run=run)
         return made
 
+    add = command(auto).add_argument
+    add("data", metavar="DATA", help="a folder, a table (.csv), an .npz, or a config's name")
+    add("--labels-per-class", metavar="N", type=int, default=0, help="labels to use; 0: all")
+    add("--workdir", metavar="DIR", type=Path, help="where all of it goes (runs/auto-NAME)")
+    add("--budget", choices=("smoke", "laptop", "short", "paper"), default="laptop")
+    add("--weights", metavar="FILE", default="", help="pretrained weights of EfficientNet-Lite0")
+    add("--seeds", metavar="N", type=int, help="draws of the labels compared on; 0: none")
+    add("--max_seconds", metavar="N", type=float, default=0, help="save and stop after N seconds")
+    add("--overwrite", action="store_true", help="move what is there to DIR/trash/, start again")
     add = command(evaluate).add_argument
     add("run_directory", metavar="RUN", type=Path)
     add("--split", default="test", help="test (the default), validation or labelled")
     add("--json", action="store_true", help="the numbers as JSON on stdout")
-    add = command(predict).add_argument
-    add("run_directory", metavar="RUN", type=Path)
-    add("images", metavar="IMAGE|DIR|GLOB|-", nargs="+", help="what to label; -: a list on stdin")
-    add("--topk", type=int, default=3, metavar="K", help="classes shown for each image (3)")
-    add("--format", choices=("table", "csv", "json", "jsonl"), default="table")
-    add("--out", type=Path, metavar="FILE", help="write there instead of printing")
-    add("--embeddings", type=Path, metavar="FILE.npz", help="write what the head sees of each")
+    image_commands.add_to(command)
     add = command(compare).add_argument
     add("paths", metavar="RUN|DIR", type=Path, nargs="+")
     add("--out", type=Path, help="where the tables and the picture go (the first DIR)")
@@ -91,19 +99,38 @@ def parser() -> argparse.ArgumentParser:
     add("--image", metavar="SIZE", default="224", help="of a MODEL: 224 (as it is) or 28x28x1")
     add("--classes", metavar="N", type=int, default=1000, help="of a MODEL: how many (1000)")
     add("--draw", metavar="FILE.svg", type=Path, help="write a drawing, too")
-    add = command(data_check).add_argument
+    add = command(student).add_argument
     add(
-        "data",
-        metavar="DATA",
-        help="a folder of images, a table (labels.csv), an .npz file, a config (name or file) or "
-        "a source; options follow as arrays:path=F,test=9; --config.section.key=VALUE overrides",
+        "config",
+        metavar="CONFIG",
+        help="name or file; as it is, it trains the teacher. --student.section.key=VALUE and "
+        "--teacher.section.key=VALUE override it for these, --config.section.key=VALUE for all",
     )
-    add("--html", action="store_true", help="write report.html, report.json and pictures")
-    add("--preview", metavar="N", type=int, help="draw N training images and their views as a PNG")
-    add("--out", metavar="DIR", type=Path, help="where to write, and to write (data-check/NAME)")
-    add("--json", action="store_true", help="what was found as JSON on stdout")
+    add("--workdir", metavar="DIR", type=Path, required=True, help="gets round0, round1, …")
+    add("--rounds", metavar="N", type=int, default=3, help="students in turn (3)")
     command(doctor)
     return top
+
+
+def auto(options: argparse.Namespace) -> int:
+    """Look at data, learn the settings on its labels, train, compare with baselines, report."""
+    from lowlabel_jax.runs import auto_data
+
+    given = (options.data, options.overrides, options.labels_per_class, options.budget)
+    name, config = auto_data.config_for(*given, options.seeds, options.weights)
+    from lowlabel_jax import start
+
+    start.jax_ready()
+    from lowlabel_jax.runs import auto as run_auto
+
+    run_auto.auto(
+        config,
+        options.workdir or Path("runs") / f"auto-{name}",
+        command=["lowlabel", *sys.argv[1:]],
+        overwrite=options.overwrite,
+        max_seconds=options.max_seconds,
+    )
+    return 0
 
 
 def evaluate(options: argparse.Namespace) -> int:
@@ -116,17 +143,6 @@ def evaluate(options: argparse.Namespace) -> int:
     numbers = run_evaluate.evaluate(options.run_directory, options.split)
     log.say(json.dumps(numbers, indent=2) if options.json else run_evaluate.page(numbers))
     return 0
-
-
-def predict(options: argparse.Namespace) -> int:
-    """Label images with a finished run: the likeliest classes of each file; 2 if one is broken."""
-    from lowlabel_jax import start
-
-    start.jax_ready()
-    from lowlabel_jax.runs import predict_rows
-
-    given = (options.run_directory, options.images, options.topk, options.format)
-    return predict_rows.label(*given, options.out, options.embeddings)
 
 
 def compare(options: argparse.Namespace) -> int:
@@ -172,33 +188,11 @@ def summary(options: argparse.Namespace) -> int:
     return run_summary.show(*given, options.draw)
 
 
-def data_check(options: argparse.Namespace) -> int:
-    """Look at data before training: counts, broken files, copies, leaks; 2 if anything is wrong."""
-    from lowlabel_jax.runs import data_check as check
-    from lowlabel_jax.runs import data_files, data_given, data_page
+def student(options: argparse.Namespace) -> int:
+    """Noisy student in rounds: a teacher, then new networks in turn, each taught by the last."""
+    from lowlabel_jax.runs import rounds
 
-    count, writes = options.preview, bool(options.html or options.out)
-    if count is not None and count < 1:
-        raise UserError(f"--preview {count} draws no image.", "--preview 12 draws twelve.")
-    with contextlib.redirect_stdout(sys.stderr if options.json else sys.stdout):
-        given = (options.data, options.overrides, options.out, writes or bool(count))
-        data = data_given.opened_data(*given)
-        found = check.found_in(data)
-    page = data_page.page(data, found)
-    log.say(json.dumps(found.report, indent=2) if options.json else page)
-    written = []
-    if count and data.source:
-        from lowlabel_jax import start
-
-        start.jax_ready()
-        from lowlabel_jax.runs import preview
-
-        written = [preview.preview(data, data.source, count)]
-    written += data_files.write(data, found, written) if writes else []
-    if written or not options.json:
-        said = data_page.where(data, written)
-        print(f"\n{said}", file=sys.stderr if options.json else sys.stdout)
-    return 2 if check.is_wrong(found.report) else 0
+    return rounds.student(options.config, options.overrides, options.workdir, options.rounds)
 
 
 def doctor(options: argparse.Namespace) -> int:
@@ -210,6 +204,8 @@ def doctor(options: argparse.Namespace) -> int:
 
     return run_doctor.doctor()
 
+
+TAKE_OVERRIDES = (auto, image_commands.data_check, student, summary)
 
 if __name__ == "__main__":
     sys.exit(main())

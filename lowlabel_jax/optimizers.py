@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from lowlabel_jax.core import tree
-from lowlabel_jax.core.ranges import Fraction, NonNegative, Positive
+from lowlabel_jax.core.ranges import Fraction, NonNegative, Positive, on, traced
 
 DECAY_RULES = ((r"(.*/)?kernel", True), (r"(.*/)?(bias|scale)", False))
 
@@ -68,7 +69,7 @@ def rmsprop(
     clip_norm: NonNegative = 0.0,
 ) -> optax.GradientTransformation:
     """RMSprop with Keras' defaults."""
-    tx = optax.rmsprop(rate, decay, epsilon, momentum=momentum or None)
+    tx = optax.rmsprop(rate, decay, epsilon, momentum=momentum if on(momentum) else None)
     return _with_l2(weight_decay, clip_norm, tx)
 
 
@@ -99,5 +100,6 @@ def decays(params: Any) -> Any:
 def _with_l2(
     weight_decay: float, clip_norm: float, tx: optax.GradientTransformation
 ) -> optax.GradientTransformation:
-    clip = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
+    most = jnp.where(clip_norm > 0, clip_norm, jnp.inf) if traced(clip_norm) else clip_norm
+    clip = [optax.clip_by_global_norm(most)] if on(clip_norm) else []
     return optax.chain(*clip, optax.add_decayed_weights(weight_decay, decays), tx)

@@ -26,6 +26,17 @@ def application(name, **options):
         return getattr(keras.applications, name)(weights=None, **options)
 
 
+def kernel(layer, channels, seed=0, **options):
+    """The first kernel of keras.layers.LAYER over so many channels, as a numpy array."""
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    with jax.numpy_rank_promotion("allow"):
+        made = getattr(keras.layers, layer)(**options)
+        made.build((None, channels) if layer == "Dense" else (None, 8, 8, channels))
+    return np.asarray(made.kernel.value)
+
+
 def randomise(model, seed):
     """Give every weight of the model random numbers, those that begin at 0 or 1 too.
 

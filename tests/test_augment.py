@@ -320,7 +320,7 @@ def test_unknown_choices_are_refused_at_once(options, words):
 
 def test_parts_are_found_by_name():
     there = {"standard", "flip_shift", "identity", "photo", "fixmatch_ra", "usb_ra",
-             "torchvision_ra", "ctaugment"}  # fmt: skip
+             "torchvision_ra", "ctaugment", "clusters"}  # fmt: skip
     assert set(named.parts("augment")) == there
     assert named.options("augment", "flip_shift")["shift"].default == 0.125
     wrong = {"name": "standard", "rotate": -1.0, "zoom": 1.0, "fill": 3, "flip": 1}

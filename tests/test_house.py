@@ -17,6 +17,7 @@ FLOORS = (  # a room imports only from its own folder and from floors above it i
     ("objectives",),
     ("evaluation",),
     ("training",),
+    ("tuning",),
     ("runs",),
     ("start", "cli", "__main__"),
 )

@@ -2,6 +2,7 @@
 
 import functools
 
+import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -269,6 +270,33 @@ def test_several_hidden_layers_are_dense_layers_one_after_the_other():
 def test_hidden_layers_that_cannot_be_are_said(hidden):
     with pytest.raises(UserError, match="model.hidden = "):
         v2(num_classes=3, hidden=hidden)
+
+
+@pytest.mark.parametrize(
+    "leaf, layer, options, channels",
+    [
+        ("stem/conv", "Conv2D", {"filters": 32, "kernel_size": 3}, 3),
+        ("block_13/depthwise/conv", "DepthwiseConv2D", {"kernel_size": 3}, 1024),
+        ("block_13/pointwise/conv", "Conv2D", {"filters": 1024, "kernel_size": 1}, 1024),
+        ("head", "Dense", {"units": 10}, 1024),
+        ("head/hidden", "Dense", {"units": 64}, 1024),
+    ],
+)
+def test_first_weights_can_be_drawn_as_keras_draws_them(leaf, layer, options, channels):
+    theirs = keras_reference.kernel(layer, channels, **options)
+    hidden = 64 if leaf == "head/hidden" else 0
+    model = v1(num_classes=10, initial="glorot_uniform", hidden=hidden)
+    found = flax.traverse_util.flatten_dict(glorot(model)["params"], sep="/")
+    mine = found[f"{leaf}/kernel"]
+    assert mine.size == theirs.size and not found["head/bias"].any()
+    np.testing.assert_allclose(mine.std(), theirs.std(), rtol=0.05)
+    np.testing.assert_allclose(np.abs(mine).max(), np.abs(theirs).max(), rtol=0.01)
+    assert abs(mine.mean()) < 4 * mine.std() / mine.size**0.5
+
+
+@functools.cache
+def glorot(model):
+    return initialise(model, (32, 32, 3), 0)
 
 
 @needs_weights

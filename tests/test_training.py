@@ -173,10 +173,9 @@ def test_patience_counts_looks_without_gain():
     for step, loss in ((4, 1.0), (8, 0.5), (12, 0.5), (16, 0.7)):
         progress = phases.advance(phases.replace(progress, step=step), loss)
     assert (progress.best, progress.best_step, progress.stale) == (0.5, 8, 2)
-    assert phases.phase_is_over(progress, {"patience": 2, "steps": 99})
-    assert not phases.phase_is_over(progress, {"patience": 3, "steps": 99})
-    assert not phases.phase_is_over(progress, {"patience": 0, "steps": 99})
-    assert phases.phase_is_over(progress, {"patience": 0, "steps": 16})
+    for patience, steps, said in ((2, 99, "patience"), (3, 99, ""), (0, 99, ""), (0, 16, "steps")):
+        spec = {"patience": patience, "plateau": 0, "steps": steps}
+        assert phases.ending(progress, spec) == said
 
 
 def test_the_next_phase_starts_with_a_clean_slate():

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lowlabel_jax.augment.geometry import mirrored
+from lowlabel_jax.core.ranges import traced
 
 GREY = 127.0  # what a hole is filled with: black and white at once, as in FixMatch
 
@@ -57,9 +57,11 @@ def hue(image: jax.Array, turn: jax.Array | float) -> jax.Array:
         return image
     red, green, blue = (image[..., c] for c in range(3))
     most, chroma = image.max(-1), image.max(-1) - image.min(-1)
+    # Not "is the largest equal to red": a compiler may compute the two apart, and round otherwise.
+    is_red, is_green = (red >= green) & (red >= blue), green >= blue
     steps = [
-        jnp.where(most == red, green - blue, jnp.where(most == green, blue - red, red - green)),
-        jnp.where(most == red, 0.0, jnp.where(most == green, 2.0, 4.0)),
+        jnp.where(is_red, green - blue, jnp.where(is_green, blue - red, red - green)),
+        jnp.where(is_red, 0.0, jnp.where(is_green, 2.0, 4.0)),
     ]
     sixth = steps[0] / jnp.where(chroma > 0, chroma, 1.0) + steps[1] + 6 * turn
     k = (sixth[..., None] + jnp.array([5.0, 3.0, 1.0])[None, None]) % 6
@@ -75,27 +77,39 @@ def blur(image: jax.Array, deviation: jax.Array | float, reach: int) -> jax.Arra
     places = jnp.arange(-reach, reach + 1)
     weight = jnp.exp(-0.5 * (places / deviation) ** 2)
     weight = weight / weight.sum()
-    for axis in (0, 1):
-        index = mirrored(jnp.arange(-reach, image.shape[axis] + reach), image.shape[axis])
-        padded, size = jnp.take(image, index, axis), image.shape[axis]
+    for axis, size in enumerate(image.shape[:2]):
+        pads = [(reach, reach) if i == axis else (0, 0) for i in range(3)]
+        # Kept as it is: fused into the sum, the CPU would make it once for each of its terms.
+        padded = lax.optimization_barrier(jnp.pad(image, pads, mode="reflect"))
         moved = [lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(2 * reach + 1)]
         image = sum((w * x for w, x in zip(weight, moved, strict=True)), jnp.zeros_like(image))
     return image
 
 
-def noise(key: jax.Array, image: jax.Array, deviation: float) -> jax.Array:
+def sharpness(image: jax.Array, factor: jax.Array | float, deviation: float) -> jax.Array:
+    """image [h, w, c] with its distances from its own Gaussian blur times `factor`.
+
+    0 is that blur, of a deviation in pixels that is known before compiling; above 1 it sharpens.
+    """
+    soft = blur(image, deviation, reach=max(1, round(3 * deviation)))
+    return _clip(soft + factor * (image - soft))
+
+
+def noise(key: jax.Array, image: jax.Array, deviation: jax.Array | float) -> jax.Array:
     """image [h, w, c] with normal noise on every value; `deviation` is of the full range."""
     return _clip(image + 255.0 * deviation * jax.random.normal(key, image.shape))
 
 
-def cutout(key: jax.Array, image: jax.Array, size: float, value: float = GREY) -> jax.Array:
+def cutout(
+    key: jax.Array, image: jax.Array, size: jax.Array | float, value: jax.Array | float = GREY
+) -> jax.Array:
     """image [h, w, c] with a square of `size` times its shorter side filled with `value`.
 
     Its centre is any pixel alike, so that the square may reach over the edge and lose a part:
-    arXiv:1708.04552. Never smaller than one pixel.
+    arXiv:1708.04552. Never smaller than one pixel, but of a traced size of 0 there is none.
     """
     h, w, c = image.shape
-    side = max(1, round(size * min(h, w)))
+    side = _side(size, min(h, w))
     top, left = jax.random.randint(key, (2,), 0, jnp.array([h, w])) - side // 2
     # As [h, w·c]: on three axes, the last one of length 3, the CPU takes 7 us more for 32x32x3.
     rows, columns = jnp.arange(h)[:, None], jnp.arange(w * c)[None, :] // c
@@ -110,3 +124,9 @@ def to_uint8(image: jax.Array) -> jax.Array:
 
 def _clip(image: jax.Array) -> jax.Array:
     return jnp.clip(image, 0.0, 255.0)
+
+
+def _side(size: jax.Array | float, shorter: int) -> jax.Array | int:
+    if not traced(size):
+        return max(1, round(size * shorter))
+    return jnp.maximum(jnp.round(size * shorter), size > 0).astype(jnp.int32)

@@ -46,7 +46,7 @@ def warp(
     image: jax.Array,
     matrix: jax.Array,
     fill: str = "nearest",
-    value: float = 0.0,
+    value: Scalar = 0.0,
     interpolation: str = "bilinear",
 ) -> jax.Array:
     """image float32 [h, w, c] read where matrix [3, 3] says, [h, w, c]; fill as in `FILLS`.
@@ -129,7 +129,7 @@ def _whole(position: jax.Array) -> jax.Array:
     return jnp.floor(position).astype(jnp.int32)
 
 
-def _tap(image: jax.Array, y: jax.Array, x: jax.Array, fill: str, value: float) -> jax.Array:
+def _tap(image: jax.Array, y: jax.Array, x: jax.Array, fill: str, value: Scalar) -> jax.Array:
     """The pixels [h, w, c] at rows y [h, w] and columns x [h, w], which may lie outside."""
     h, w, _ = image.shape
     found = _pick(image, FILLS[fill](y, h), FILLS[fill](x, w))

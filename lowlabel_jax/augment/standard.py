@@ -14,12 +14,10 @@ the first row was tried: an SVM with 40 labels went from 84.3 to 87.1 %, mean of
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 
-from lowlabel_jax.augment import colour, geometry
+from lowlabel_jax.augment import colour, moving
 from lowlabel_jax.augment.recipe import Recipe, worded
-from lowlabel_jax.core.errors import UserError, nearest
-from lowlabel_jax.core.ranges import Fraction, NonNegative
+from lowlabel_jax.core.ranges import Fraction, NonNegative, on
 
 
 def standard(
@@ -56,43 +54,35 @@ def standard(
     hole: what that square shows, 127 is grey.
     fill: what is seen beyond the edge: "nearest", "reflect", "wrap" or "constant" (`value`).
     interpolation: "bilinear" or "nearest". Values are rounded once, at the end, halves to even.
-    A strength of 0 costs nothing, and with all of them 0 the image comes back as it is.
+    A strength of 0 costs nothing, and with all of them 0 the image comes back as it is. A strength
+    that is traced is always computed.
     """
-    _check(fill, interpolation, shear)
-    moving = any((shift, rotate, shear, zoom))
-    idle = not any((flip, moving, brightness, contrast, gamma, noise, cutout))
+    reach = moving.Reach(flip, zoom, shear, rotate, shift)
+    moving.check(reach, fill, interpolation)
+    idle = not any(map(on, (*reach, brightness, contrast, gamma, noise, cutout)))
 
     def augment(key: jax.Array, image: jax.Array) -> jax.Array:
         if idle:
             return image
         draw, key_noise, key_hole = drawn(key)
         x = image.astype("float32")
-        if moving:  # the flip goes along in the matrix: by itself, before a gather, it costs 7 us
-            h, w, _ = x.shape
-            matrix = composed(draw, h, w, flip, zoom, shear, rotate, shift)
-            x = geometry.warp(x, matrix, fill, value, interpolation)
-        elif flip:
-            x = geometry.flip(x, draw.flip < 0)
-        if brightness:
+        x = moving.moved(x, draw.moves, reach, fill, value, interpolation)
+        if on(brightness):
             x = colour.brightness(x, 1 + brightness * draw.brightness)
-        if contrast:
+        if on(contrast):
             x = colour.contrast(x, 1 + contrast * draw.contrast)
-        if gamma:
+        if on(gamma):
             x = colour.gamma(x, (1 + gamma) ** draw.gamma)
-        if noise:
+        if on(noise):
             x = colour.noise(key_noise, x, noise)
-        if cutout:
+        if on(cutout):
             x = colour.cutout(key_hole, x, cutout, hole)
         return colour.to_uint8(x)
 
     def describe(key: jax.Array, image: jax.Array) -> list[str]:
-        (h, w, _), (draw, *_) = image.shape, drawn(key)
+        draw, *_ = drawn(key)
         return worded({
-            "flip": flip and draw.flip < 0,
-            f"zoom {1 + zoom * draw.tall:.2f} {1 + zoom * draw.wide:.2f}": zoom,
-            f"shear {shear * draw.shear:.1f}": shear,
-            f"rotate {rotate * draw.rotate:.1f}": rotate,
-            f"shift {shift * h * draw.down:.1f} {shift * w * draw.right:.1f}": shift,
+            **moving.words(draw.moves, reach, *image.shape[:2]),
             f"brightness {1 + brightness * draw.brightness:.2f}": brightness,
             f"contrast {1 + contrast * draw.contrast:.2f}": contrast,
             f"gamma {(1 + gamma) ** draw.gamma:.2f}": gamma,
@@ -103,19 +93,6 @@ def standard(
     return Recipe(augment, describe)
 
 
-def composed(
-    draw: "Draw", h: int, w: int, flip: bool, zoom: float, shear: float, rotate: float, shift: float
-) -> jax.Array:
-    """[3, 3] for `geometry.warp`: all that moves the pixels of an image [h, w, c], at once."""
-    side = jnp.where(draw.flip < 0, -1.0, 1.0) if flip else 1.0
-    return geometry.compose(
-        geometry.zoom(1 + zoom * draw.tall, side * (1 + zoom * draw.wide)),
-        geometry.shear(shear * draw.shear),
-        geometry.rotate(rotate * draw.rotate),
-        geometry.shift(shift * h * draw.down, shift * w * draw.right),
-    )
-
-
 class Draw(NamedTuple):
     """One image's parameters, each evenly in [-1, 1).
 
@@ -123,13 +100,7 @@ class Draw(NamedTuple):
     always, so that turning one change on leaves the others as they were.
     """
 
-    flip: jax.Array
-    down: jax.Array
-    right: jax.Array
-    rotate: jax.Array
-    shear: jax.Array
-    tall: jax.Array
-    wide: jax.Array
+    moves: moving.Draw
     brightness: jax.Array
     contrast: jax.Array
     gamma: jax.Array
@@ -138,20 +109,5 @@ class Draw(NamedTuple):
 def drawn(key: jax.Array) -> tuple[Draw, jax.Array, jax.Array]:
     """One image's parameters, and the keys of its noise and of its hole."""
     key_draw, key_noise, key_hole = jax.random.split(key, 3)
-    draw = Draw(*jax.random.uniform(key_draw, (len(Draw._fields),), minval=-1.0))
-    return draw, key_noise, key_hole
-
-
-def _check(fill: str, interpolation: str, shear: float) -> None:
-    choices = {
-        "fill": (fill, tuple(geometry.FILLS)),
-        "interpolation": (interpolation, geometry.INTERPOLATIONS),
-    }
-    for option, (given, known) in choices.items():
-        if given not in known:
-            there = f"There are: {', '.join(known)}."
-            raise UserError(
-                f"augment: no {option} called {given!r}.{nearest(given, known)} {there}"
-            )
-    if shear >= 90:
-        raise UserError(f"augment: shear = {shear} must be below 90 degrees.")
+    even = jax.random.uniform(key_draw, (10,), minval=-1.0)
+    return Draw(moving.Draw(*even[:7]), *even[7:]), key_noise, key_hole

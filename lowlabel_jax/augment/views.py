@@ -20,7 +20,10 @@ VIEWS = {
     "strong_2": ("unlabelled", "strong"),
     **{f"strong_{i}": ("unlabelled", "strong") for i in range(3, 9)},
 }
-COLUMNS = {"teacher": "unlabelled"}  # wanted like views, but no images: column -> its stream
+COLUMNS = {  # wanted like views, but no images: column -> its stream
+    "teacher": "unlabelled",
+    "teacher_weight": "unlabelled",
+}
 
 
 def make_views(
@@ -34,7 +37,8 @@ def make_views(
 
     batch: "labelled" -> image uint8 [b, h, w, c], label int32 [b], index int32 [b] in the labelled
     set; "unlabelled" (absent where no view needs it) -> image [m, h, w, c], index [m] in the
-    unlabelled set, label int32 [m], and "teacher" [m, k] where a view of that name is wanted.
+    unlabelled set, label int32 [m], and "teacher" [m, k] and "teacher_weight" [m] where views
+    of these names are wanted.
     Adds "label" [b], "labelled_index" [b]; "index" [m], and "truth" [m] (-1 unknown), which no loss
     may look at.
     memory: what recipes that learn have learnt, by their name in `recipes`; none has without it.

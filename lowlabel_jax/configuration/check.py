@@ -10,6 +10,8 @@ from lowlabel_jax.core.errors import nearest, problems
 from lowlabel_jax.data import held_out
 from lowlabel_jax.data.sets import MEASURED
 
+LEAST_PLATEAU = 5  # four losses in falling order come by chance in 1 of 24 cases: too few to tell
+
 
 def check(config: Config) -> None:
     """Raise one UserError that lists every problem. Needs no data and no JAX."""
@@ -116,8 +118,22 @@ def _together(config: Config) -> Iterator[str]:
         yield f"optimizer.rate.warmup = {warmup} is longer than length.steps = {steps}."
     brings = config.source.get("validation") or config.split.file  # the source; another's split
     validates = brings or held_out.draws(config.split.to_dict(), "validation")
-    patient = config.patience or any(p.get("patience") for p in dict(config.phases).values())
-    if patient and not validates:
-        yield "patience needs validation images: set split.validation.per_class."
-    if patient and not config.evaluate_every:
-        yield "patience counts evaluations: set evaluate_every."
+    if config.median_of > 1 and "best" in _in_force(config, "keep"):
+        yield f"median_of = {config.median_of} wants the last checkpoints: leave keep at 'last'."
+    for window in _in_force(config, "plateau"):
+        if isinstance(window, int) and 0 < window < LEAST_PLATEAU:
+            yield f"plateau = {window} is too few to tell a trend: {LEAST_PLATEAU} or more, or 0."
+    for key, idle in (("patience", 0), ("plateau", 0), ("keep", "last")):
+        if all(value == idle for value in _in_force(config, key)):
+            continue
+        named_by = "keep='best'" if key == "keep" else key
+        if not validates:
+            yield f"{named_by} needs validation images: set split.validation.per_class."
+        if not config.evaluate_every:
+            yield f"{named_by} goes by evaluations: set evaluate_every."
+
+
+def _in_force(config: Config, key: str) -> list[Any]:
+    """What each phase has of a setting: its own, or the one that stands for all."""
+    phases = dict(config.phases).values()
+    return [phase.get(key, config[key]) for phase in phases] or [config[key]]

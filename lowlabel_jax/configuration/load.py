@@ -1,5 +1,6 @@
 """A config file plus `--config.a.b=value` overrides -> a complete ConfigDict, or what is wrong."""
 
+import copy
 import importlib.util
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,7 +13,7 @@ from ml_collections import config_dict, config_flags
 
 from lowlabel_jax.configuration import keys
 from lowlabel_jax.configuration.keys import Config
-from lowlabel_jax.core import named
+from lowlabel_jax.core import files, named
 from lowlabel_jax.core.errors import UserError, nearest, problems
 
 PREFIX = "--config."
@@ -30,10 +31,30 @@ def load(file: str, overrides: Iterable[str] = ()) -> Config:
 def get_config(file: str) -> Config:
     """What the file's get_config returns, on top of nothing: the file decides all of it."""
     path, _, argument = file.partition(":")
+    if path.endswith(".json"):
+        return from_json(files.read_json(Path(path)))
     module = read_module(path)
     if not hasattr(module, "get_config"):
         raise UserError(f"{path} defines no get_config().", "see configs/ for the form.")
     return module.get_config(argument) if argument else module.get_config()
+
+
+def from_json(kept: Mapping[str, Any]) -> Config:
+    """The config that `resolve.as_dict` has made plain: lists are tuples again."""
+
+    def tuples(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: tuples(inner) for key, inner in value.items()}
+        return tuple(map(tuples, value)) if isinstance(value, list) else value
+
+    config = keys.base()
+    for key, value in kept.items():
+        if value is not None:
+            keys.assign(config, key, tuples(value))
+    for path in (key.path for key in keys.KEYS if key.default is None):
+        if find(config, path) is None:
+            keys.assign(config, path, config_dict.placeholder(int))
+    return config
 
 
 def read_module(path: str) -> ModuleType:
@@ -76,7 +97,7 @@ def override(config: Config, overrides: Mapping[str, str]) -> Config:
     Naming another part (`objective.name=mean_teacher`) brings that part's defaults;
     another unit (`length.epochs=30`) replaces the one that stood there.
     """
-    config = config_dict.ConfigDict(config)  # the caller's stays as it was
+    config = copy.deepcopy(config)  # the caller's stays as it was
     with config.unlocked():
         for path, value in overrides.items():
             if path.endswith(".name") and keys.kind_of(path.removesuffix(".name")):

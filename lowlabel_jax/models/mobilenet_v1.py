@@ -7,7 +7,7 @@ import jax
 
 from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.core.ranges import Count, Fraction, Natural, Positive, Probability
-from lowlabel_jax.ops import layers
+from lowlabel_jax.ops import initialise, layers
 
 STEM = 32  # channels at width 1
 BLOCKS = (  # (channels at width 1, stride)
@@ -15,6 +15,7 @@ BLOCKS = (  # (channels at width 1, stride)
     (512, 2), (512, 1), (512, 1), (512, 1), (512, 1), (512, 1), (1024, 2), (1024, 1),
 )  # fmt: skip
 ACTIVATIONS = {"relu6": nn.relu6, "swish": nn.silu}
+RULES = {"he": (), "glorot_uniform": ((r"params/.*kernel", initialise.glorot_uniform),)}
 
 
 class How(NamedTuple):
@@ -37,6 +38,7 @@ def mobilenet_v1(
     dropout: Fraction = 0.0,
     momentum: Probability = 0.9,
     epsilon: Positive = 1e-3,
+    initial: Literal["he", "glorot_uniform"] = "he",
     dtype: Literal["float32", "bfloat16"] = "float32",
 ) -> nn.Module:
     """MobileNet v1: a stem and 13 blocks of a depthwise and a pointwise convolution.
@@ -47,12 +49,15 @@ def mobilenet_v1(
     row below; of odd size "keras" does the same (but for the stem), "same", as TensorFlow, adds
     one row on either side; "torch" always does.
     hidden, dropout: of the head. Keras' has a dropout of 0.001.
+    initial: how kernels are first drawn, by ops/initialise.py's RULES ("he") or all as Keras
+    draws them ("glorot_uniform").
     """
     return MobileNetV1(
         stem=(_scaled(STEM, width), stem_stride),
         blocks=tuple((_scaled(channels, width), stride) for channels, stride in BLOCKS),
         head=layers.Head(num_classes, hidden, dropout, dtype),
         how=How(padding, "relu6", momentum, epsilon, dtype),
+        initial=initial,
     )
 
 
@@ -63,6 +68,12 @@ class MobileNetV1(nn.Module):
     blocks: tuple[tuple[int, int], ...]  # (channels, stride) of each
     head: layers.Head
     how: How
+    initial: str  # a name in RULES
+
+    @property
+    def rules(self) -> initialise.Rules:
+        """Of its first weights, before those of all models."""
+        return RULES[self.initial]
 
     @property
     def stages(self) -> tuple[str, ...]:

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from lowlabel_jax.core.ranges import on
+
 
 class Mean(NamedTuple):
     """A mean that is still a sum and a count, so that it adds up over devices and steps."""
@@ -61,7 +63,10 @@ def outcome(
 
 def linear_ramp(step: jax.Array, length: float) -> jax.Array:
     """From 0 at step 0 in a line to 1 at `length` steps and after; 1 always for no length."""
-    return jnp.minimum(step / length, 1.0) if length else jnp.float32(1)
+    if not on(length):
+        return jnp.float32(1)
+    some = jnp.where(length > 0, length, 1.0)  # a traced length of 0 divides nothing
+    return jnp.where(length > 0, jnp.minimum(step / some, 1.0), 1.0)
 
 
 def sigmoid_ramp(step: jax.Array, length: float) -> jax.Array:

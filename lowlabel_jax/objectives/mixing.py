@@ -24,10 +24,11 @@ def shuffled(key: jax.Array, *parts: jax.Array) -> list[jax.Array]:
     return [pool[order[places]] for places in addresses(*parts)]
 
 
-def beta(key: jax.Array, alpha: float, places: jax.Array) -> jax.Array:
-    """Shares [b] from Beta(alpha, alpha), one per global id [b]."""
-    keys = parallel.example_keys(key, places)
-    return jax.vmap(lambda k: jax.random.beta(k, alpha, alpha))(keys)
+def beta(key: jax.Array, alpha: jax.Array | float, places: jax.Array) -> jax.Array:
+    """Shares [b] from Beta(alpha, alpha), one per global id [b]; for an alpha of 0 they are 1."""
+    keys, some = parallel.example_keys(key, places), jnp.where(alpha > 0, alpha, 1.0)
+    drawn = jax.vmap(lambda k: jax.random.beta(k, some, some))(keys)
+    return jnp.where(alpha > 0, drawn, 1.0)
 
 
 def mix(a: jax.Array, b: jax.Array, share: jax.Array) -> jax.Array:

@@ -12,7 +12,7 @@ import numpy as np
 
 from lowlabel_jax.core import parallel
 from lowlabel_jax.core.errors import UserError
-from lowlabel_jax.core.ranges import Fraction, Natural, NonNegative
+from lowlabel_jax.core.ranges import Fraction, Natural, NonNegative, on
 from lowlabel_jax.objectives import mixing
 from lowlabel_jax.objectives.base import Objective, Out, labelled_metrics, mean
 from lowlabel_jax.objectives.forward import joint
@@ -55,9 +55,9 @@ def supervised(
 
     def each(logits, label):
         """(loss [b], weight [b]) of taking logits [b, k] for label [b]."""
-        logits = logits + shift[None] if logit_adjustment else logits
+        logits = logits + shift[None] if on(logit_adjustment) else logits
         known = cross_entropy(logits, label)
-        if label_smoothing:
+        if on(label_smoothing):
             spread = -jax.nn.log_softmax(logits).mean(-1)
             known = (1 - label_smoothing) * known + label_smoothing * spread
         weight = jnp.array(weights, jnp.float32)[label] if weights else jnp.ones(len(label))
@@ -65,11 +65,11 @@ def supervised(
 
     def loss(params, state, views, key):
         images, label = views[view], views["label"]
-        if mixup or cutmix:
+        if on(mixup) or on(cutmix):
             images, other, left = mixed(jax.random.fold_in(key, 1), images, label, mixup, cutmix)
         (logits,), stats = joint(params, state, images, key=key)
         known, weight = each(logits, label)
-        if mixup or cutmix:
+        if on(mixup) or on(cutmix):
             pairs = zip((known, weight), each(logits, other), strict=True)
             known, weight = (left * mine + (1 - left) * its for mine, its in pairs)
         if weights:
@@ -88,16 +88,17 @@ def mixed(
     (partner,), (other,) = (mixing.shuffled(key_order, x) for x in (images, label))
     (places,) = mixing.addresses(images)
     made = []
-    if mixup:
+    if on(mixup):
         left = mixing.beta(key_mixup, mixup, places)
         made.append((mixing.mix(images, partner, left), left))
-    if cutmix:
+    if on(cutmix):
         left = mixing.beta(key_cutmix, cutmix, places)
         made.append(mixing.paste(key_box, images, partner, left, places))
     if len(made) == 1:
         return made[0][0], other, made[0][1]
     keys = parallel.example_keys(key_choice, places)
-    first = jax.vmap(jax.random.bernoulli)(keys)
+    first = jax.vmap(jax.random.bernoulli)(keys) | (cutmix == 0)  # either may be a traced 0
+    first &= mixup != 0
     picked = [
         jnp.where(first.reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in zip(*made, strict=True)
     ]

@@ -66,6 +66,13 @@ def glorot_normal(rng: np.random.Generator, shape: Shape) -> np.ndarray:
     return rng.standard_normal(shape, np.float32) * np.float32(np.sqrt(variance))
 
 
+def glorot_uniform(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """Evenly within sqrt(6 / (fan_in + fan_out)): what Keras' layers begin with."""
+    window = np.prod(shape[:-2])
+    limit = np.sqrt(6 / (window * (shape[-2] + shape[-1])))
+    return rng.uniform(-limit, limit, shape).astype(np.float32)
+
+
 def zeros(rng: np.random.Generator, shape: Shape) -> np.ndarray:
     """All 0."""
     return np.zeros(shape, np.float32)

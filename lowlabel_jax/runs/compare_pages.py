@@ -90,12 +90,19 @@ def interval(ci95: Sequence[float] | None, sign: str = "") -> str:
     return f"[{ci95[0]:{sign}.4f}, {ci95[1]:{sign}.4f}]" if ci95 else "–"
 
 
+def grid(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table; bars in cells are escaped."""
+    lines = [[str(cell).replace("|", "\\|") for cell in row] for row in (head, *rows)]
+    lines.insert(1, ["---"] * len(head))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def _methods(methods: Mapping[str, Any]) -> str:
     rows = []
     for name, m in methods.items():
         count = m["sizes"].get("labelled", "–")
         rows.append((name, m["n"], spread(m), interval(m["ci95"]), spread(m["raw"]), count))
-    return _rows(("method", "n", "mean ± sd", "95 % CI", "raw", "labels"), rows)
+    return grid(("method", "n", "mean ± sd", "95 % CI", "raw", "labels"), rows)
 
 
 def _pairs(pairs: Sequence[Mapping[str, Any]]) -> str:
@@ -113,7 +120,7 @@ def _pairs(pairs: Sequence[Mapping[str, Any]]) -> str:
         )
         for pair in pairs
     ]
-    return _rows(head, rows)
+    return grid(head, rows)
 
 
 def _reading(pairs: Sequence[Mapping[str, Any]]) -> str:
@@ -132,14 +139,7 @@ def _seeds(methods: Mapping[str, Any]) -> str:
     for name, m in methods.items():
         value = dict(zip(m["seeds"], m["values"], strict=True))
         rows.append((name, *(f"{value[s]:.4f}" if s in value else "–" for s in seeds)))
-    return _rows(("method", *(f"seed {seed}" for seed in seeds)), rows)
-
-
-def _rows(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table; bars in cells are escaped."""
-    lines = [[str(cell).replace("|", "\\|") for cell in row] for row in (head, *rows)]
-    lines.insert(1, ["---"] * len(head))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return grid(("method", *(f"seed {seed}" for seed in seeds)), rows)
 
 
 def _p(p: float | None) -> str:

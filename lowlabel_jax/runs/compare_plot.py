@@ -1,32 +1,24 @@
-"""A comparison as a picture: a bar a method, its interval, and every seed as a dot.
+"""A comparison as a picture: a bar a method, its interval, and every seed as a dot."""
 
-matplotlib's objects and not pyplot: no global state, no window, half the import.
-"""
-
-import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lowlabel_jax.runs import figures
+from lowlabel_jax.runs.figures import COLOURS, INK, QUIET, WIDTH
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, told apart with every common colour blindness. Yellow is left out (too
-# pale for a bar on white); grey, the first, is the baseline's.
-COLOURS = ("#999999", "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7")
-INK, QUIET = "#222222", "#666666"
-WIDTH, ROW, MARGIN = 7.2, 0.7, 1.45  # inches
+ROW, MARGIN = 0.7, 1.45  # inches
 DOTS, WHISKER = (-0.33, 0.17), 0.24  # where in a bar (height 0.7, down from -0.35) they lie
 
 
 def save(result: Mapping[str, Any], path: Path) -> None:
     """Write the picture as PNG, whole or not at all, with its text in the file's description."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    about = {"Title": result["metric"], "Description": description(result)}
-    draw(result).savefig(temporary, format="png", dpi=160, metadata=about)
-    os.replace(temporary, path)
+    figures.save(draw(result), path, result["metric"], description(result))
 
 
 def draw(result: Mapping[str, Any]) -> "Figure":
@@ -112,4 +104,4 @@ def _words(m: Mapping[str, Any]) -> str:
 
 def _wrapped(name: str) -> str:
     """A name in lines of about 22 characters; a "$" in it is no mathematics."""
-    return "\n".join(textwrap.wrap(name, 22)).replace("$", r"\$")
+    return figures.plain("\n".join(textwrap.wrap(name, 22)))

@@ -45,7 +45,7 @@ def opened_data(
     Raises UserError where DATA is nothing that is known, where there is no data at all, and where
     `out` lies among the data.
     """
-    name, config, has_split = _config(data, load.parse(overrides))
+    name, config, has_split = config_of(data, load.parse(overrides))
     check.check(config)
     out = out or Path("data-check") / name
     if writes:
@@ -86,7 +86,7 @@ def _reporting(config: keys.Config) -> dict[str, Any]:
     return {**plain, "image": {**plain["image"], "on_bad": "report"}}
 
 
-def _config(data: str, overrides: dict[str, str]) -> tuple[str, keys.Config, bool]:
+def config_of(data: str, overrides: Mapping[str, str]) -> tuple[str, keys.Config, bool]:
     """(name, config, whether it says how to split) of DATA."""
     kind, _, argument = data.partition(":")
     configs = [path.stem for path in listing.config_files()]

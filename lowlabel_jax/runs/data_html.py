@@ -1,7 +1,5 @@
 """The report of `lowlabel data-check` as one page that needs no network."""
 
-import base64
-import html
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -12,8 +10,9 @@ from lowlabel_jax.data.source import Problem, where
 from lowlabel_jax.runs import data_pictures as pictures
 from lowlabel_jax.runs.data_check import Found, is_wrong
 from lowlabel_jax.runs.data_given import Data
-from lowlabel_jax.runs.data_page import near, printable, printed, verdict
+from lowlabel_jax.runs.data_page import near, printed, verdict
 from lowlabel_jax.runs.data_pictures import Panel, Pictures
+from lowlabel_jax.runs.web import img, safe, whole
 
 LISTED = 200  # problems of a kind on the page; report.json has them all
 BARS = {  # colours that the colour-blind can tell apart (Okabe and Ito)
@@ -23,58 +22,19 @@ BARS = {  # colours that the colour-blind can tell apart (Okabe and Ito)
     "validation": "#E69F00",
     "test": "#009E73",
 }
-STYLE = """
-:root { color-scheme: light; }
-body { margin: 0 auto; padding: 1.2rem; max-width: 68rem; background: #fff; color: #222;
-  font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
-h1 { font-size: 1.5rem; margin: 0 0 .6rem; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .5rem; }
-h3 { font-size: 1rem; margin: 1.2rem 0 .4rem; }
-.verdict { padding: .7rem 1rem; border-left: .4rem solid #009E73; background: #eef7f4; }
-.verdict.wrong { border-color: #D55E00; background: #fdf1ea; }
-.kind { font-weight: 600; } .wrong .kind { color: #a84300; }
-ul { padding-left: 1.2rem; margin: .2rem 0 .8rem; } details > summary { cursor: pointer; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
-th, td { padding: .25rem .7rem .25rem 0; text-align: left; vertical-align: middle;
-  border-bottom: 1px solid #e5e5e5; white-space: nowrap; }
-td.n { text-align: right; font-variant-numeric: tabular-nums; }
-td.bar { width: 9rem; min-width: 5rem; } td.name { max-width: 16rem; white-space: normal; }
-.bar i { display: block; height: .7rem; border-radius: 2px; }
-.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(6.5rem, 1fr)); gap: .8rem; }
-.pair { display: grid; grid-template-columns: repeat(2, minmax(0, 12rem)); gap: .8rem;
-  margin-bottom: 1rem; }
-figure { margin: 0; } figcaption { font-size: .8rem; line-height: 1.3; color: #555; }
-img { max-width: 100%; height: auto; border: 1px solid #ccc; display: block; }
-.grid img, .pair img { width: 100%; } img.dots { image-rendering: pixelated; }
-.preview img { max-width: none; } .quiet { color: #555; }
-"""
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
-  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""
 
 
 def html_page(data: Data, found: Found, shown: Pictures, previews: Sequence[bytes] = ()) -> str:
     """The whole page. previews: PNG pictures of what training sees."""
     body = "\n".join(_body(data, found, shown, previews))
-    return PAGE.format(title=f"data-check: {_safe(data.name)}", style=STYLE, body=body)
+    return whole(f"data-check: {data.name}", body)
 
 
 def _body(data: Data, found: Found, shown: Pictures, previews: Sequence[bytes]) -> Iterator[str]:
     report = found.report
-    yield f"<h1>What is in {_safe(data.name)}</h1>"
+    yield f"<h1>What is in {safe(data.name)}</h1>"
     wrong = "wrong" if is_wrong(report) else ""
-    yield f'<p class="verdict {wrong}">{_safe(verdict(data, report))}</p>'
+    yield f'<p class="verdict {wrong}">{safe(verdict(data, report))}</p>'
     yield from _problems(report["problems"], found.hints)
     if report["classes"]:
         yield from _classes(report)
@@ -84,16 +44,11 @@ def _body(data: Data, found: Found, shown: Pictures, previews: Sequence[bytes]) 
         yield '<h2 id="samples">Samples</h2>'
         yield '<p class="quiet">Training images as they are cut for the network.</p>'
         for name, those in shown.samples.items():
-            yield f'<h3>{_safe(name)}</h3><div class="grid">{_figures(those)}</div>'
+            yield f'<h3>{safe(name)}</h3><div class="grid">{_figures(those)}</div>'
     for content in previews:
         yield '<h2 id="preview">Preview: what training sees</h2>'
-        yield f'<div class="scroll preview">{_img(content, "png", "preview")}</div>'
+        yield f'<div class="scroll preview">{img(content, "png", "preview")}</div>'
     yield f'<p class="quiet">lowlabel_jax {__version__}, {files.now()}</p>'
-
-
-def _safe(text: object) -> str:
-    """Text from a disk as HTML that says it and does nothing."""
-    return html.escape(printable(str(text)))
 
 
 def _problems(problems: Sequence[Mapping[str, Any]], hints: Sequence[str]) -> Iterator[str]:
@@ -102,7 +57,7 @@ def _problems(problems: Sequence[Mapping[str, Any]], hints: Sequence[str]) -> It
         yield "<p>None.</p>"
     for kind in dict.fromkeys((p["kind"], p["wrong"]) for p in problems):
         those = [p for p in problems if (p["kind"], p["wrong"]) == kind]
-        head = f'<span class="kind">{_safe(kind[0])}</span> {len(those):,}'
+        head = f'<span class="kind">{safe(kind[0])}</span> {len(those):,}'
         said = "wrong" if kind[1] else "worth a look"
         rows = "".join(f"<li>{_problem(p)}</li>" for p in those[:LISTED])
         more = len(those) - LISTED
@@ -112,19 +67,19 @@ def _problems(problems: Sequence[Mapping[str, Any]], hints: Sequence[str]) -> It
         yield f'<summary>{head} <span class="quiet">({said})</span></summary>'
         yield f"<ul>{rows}</ul></details>"
     for hint in hints:
-        yield f"<p>What to do: {_safe(hint)}</p>"
+        yield f"<p>What to do: {safe(hint)}</p>"
 
 
 def _problem(problem: Mapping[str, Any]) -> str:
     told = Problem(**printed(problem))
-    return f"{_safe(where(told))}{_safe(told.detail)}"
+    return f"{safe(where(told))}{safe(told.detail)}"
 
 
 def _classes(report: Mapping[str, Any]) -> Iterator[str]:
     """A row a class, a number and a bar a set; bars of a set are comparable."""
     yield '<h2 id="classes">Classes and sets</h2><div class="scroll"><table>'
     sets = list(next(iter(report["classes"].values())))
-    heads = "".join(f'<th colspan="2">{_safe(name)}</th>' for name in sets)
+    heads = "".join(f'<th colspan="2">{safe(name)}</th>' for name in sets)
     yield f"<tr><th>class</th>{heads}</tr>"
     most = {name: max(of[name] for of in report["classes"].values()) or 1 for name in sets}
     for label, of in report["classes"].items():
@@ -134,16 +89,16 @@ def _classes(report: Mapping[str, Any]) -> Iterator[str]:
             f'background:{BARS.get(name, "#CC79A7")}"></i></td>'
             for name in sets
         )
-        yield f'<tr><td class="name">{_safe(label)}</td>{cells}</tr>'
+        yield f'<tr><td class="name">{safe(label)}</td>{cells}</tr>'
     totals = "".join(
         f'<td class="n">{report["splits"][name]["n"]:,}</td><td></td>' for name in sets
     )
     yield f"<tr><td>all images</td>{totals}</tr></table></div>"
     for name in (name for name in sets if report["splits"][name]["no_label"]):
         count = report["splits"][name]["no_label"]
-        yield f'<p class="quiet">{count:,} images of {_safe(name)} have no label.</p>'
+        yield f'<p class="quiet">{count:,} images of {safe(name)} have no label.</p>'
     ratios = ", ".join(f"{of['ratio']:.1f} ({name})" for name, of in report["imbalance"].items())
-    yield f'<p class="quiet">Largest class to smallest: {_safe(ratios)}.</p>'
+    yield f'<p class="quiet">Largest class to smallest: {safe(ratios)}.</p>'
 
 
 def _images(report: Mapping[str, Any]) -> Iterator[str]:
@@ -163,7 +118,7 @@ def _images(report: Mapping[str, Any]) -> Iterator[str]:
             sampled = f" (of {of['measured']:,} images)" if of["measured"] < of["n"] else ""
             rows[f"values, {name}"] = f"mean {mean}; standard deviation {spread}{sampled}"
     for name, said in rows.items():
-        yield f'<tr><th>{_safe(name)}</th><td class="name">{_safe(said)}</td></tr>'
+        yield f'<tr><th>{safe(name)}</th><td class="name">{safe(said)}</td></tr>'
     yield "</table></div>"
 
 
@@ -177,7 +132,7 @@ def _copies(report: Mapping[str, Any], groups: Sequence[Sequence[Panel]]) -> Ite
 
 def _near(report: Mapping[str, Any], pairs: Sequence[Sequence[Panel]]) -> Iterator[str]:
     yield '<h2 id="near">Near duplicates</h2>'
-    yield f"<p>{_safe(near(report))}. Rotated copies and parts of images are not looked for.</p>"
+    yield f"<p>{safe(near(report))}. Rotated copies and parts of images are not looked for.</p>"
     for pair in pairs:
         yield f'<div class="pair">{_figures(pair)}</div>'
 
@@ -185,7 +140,7 @@ def _near(report: Mapping[str, Any], pairs: Sequence[Sequence[Panel]]) -> Iterat
 def _figures(panels: Sequence[Panel]) -> str:
     return "".join(
         f"<figure>{_thumbnail(panel)}<figcaption>"
-        f"{'<br>'.join(map(_safe, panel.caption))}</figcaption></figure>"
+        f"{'<br>'.join(map(safe, panel.caption))}</figcaption></figure>"
         for panel in panels
     )
 
@@ -196,10 +151,4 @@ def _thumbnail(panel: Panel) -> str:
     small, buffer = pictures.shrunk(panel.image), io.BytesIO()
     small.save(buffer, **({"format": "png"} if dots else {"format": "jpeg", "quality": 85}))
     kind = "png" if dots else "jpeg"
-    return _img(buffer.getvalue(), kind, " ".join(panel.caption), "dots" if dots else "")
-
-
-def _img(content: bytes, kind: str, alt: str, style: str = "") -> str:
-    encoded = base64.b64encode(content).decode()
-    of_style = f' class="{style}"' if style else ""
-    return f'<img{of_style} alt="{_safe(alt)}" src="data:image/{kind};base64,{encoded}">'
+    return img(buffer.getvalue(), kind, " ".join(panel.caption), "dots" if dots else "")

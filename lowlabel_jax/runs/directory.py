@@ -60,7 +60,7 @@ def check_resume(directory: Path, mode: str) -> None:
             f"{directory} holds a run and --resume=never was given.",
             "give another --workdir, or add --overwrite to move the old run to its trash/.",
         )
-    mine = {".lock", "trash", "train.log"}
+    mine = {".lock", "trash", "train.log", "tuning"}
     if not holds_run(directory) and directory.exists():
         foreign = sorted(p.name for p in directory.iterdir() if p.name not in mine)
         unfinished = {"splits", "command.sh", "environment.json"}  # killed before config.json
@@ -76,7 +76,7 @@ def check_data(directory: Path, config: Mapping[str, Any], source: Source) -> No
     kept = files.read_json(directory / "config.json")
     if kept["data_fingerprint"] != source.fingerprint:
         before, wanted = ({k: c.get(k) for k in DATA} for c in (kept, config))
-        _refuse(directory, difference(before, wanted))
+        refuse(directory, difference(before, wanted))
         then = ", ".join(f"{n} {name}" for name, n in kept["info"]["sizes"].items())
         now = ", ".join(f"{len(label)} in {name!r}" for name, label in source.labels.items())
         raise UserError(
@@ -93,12 +93,12 @@ def check_same(directory: Path, config: Mapping[str, Any], force: bool) -> None:
     changed = difference(files.read_json(directory / "config.json"), config)
     allowed = {path for path in changed if any(fnmatch(path, rule) for rule in RESUMABLE)}
     if set(changed) - allowed and not force:
-        _refuse(directory, changed)
+        refuse(directory, changed)
     for line in _shown(changed):
         log.say(f"changed since the run began: {line}")
 
 
-def _refuse(directory: Path, changed: Mapping[str, tuple[Any, Any]]) -> None:
+def refuse(directory: Path, changed: Mapping[str, tuple[Any, Any]]) -> None:
     """Raise UserError with every setting that has changed, if any has."""
     if changed:
         raise UserError(

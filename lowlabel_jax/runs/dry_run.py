@@ -10,7 +10,7 @@ import numpy as np
 
 from lowlabel_jax.configuration.keys import Config
 from lowlabel_jax.core import log, parallel
-from lowlabel_jax.runs import summary
+from lowlabel_jax.runs import summary, teacher
 from lowlabel_jax.runs.train import Plan, feed_of, prepare
 from lowlabel_jax.training import build, loop
 
@@ -38,8 +38,8 @@ def memory(plan: Plan, phase: build.Phase) -> dict[str, int]:
     devices = parallel.device_count(plan.config["devices"])
     state = parallel.replicate(build.new_state(plan.config, phase), devices)
     shape = (plan.config["info"]["sizes"]["unlabelled"], plan.config["info"]["num_classes"])
-    guesses = {"unlabelled": {"teacher": np.zeros(shape, np.float32)}}
-    columns = guesses if plan.config["teacher"] else None
+    guesses = np.zeros(shape, np.float32)
+    columns = teacher.beside(plan.config, guesses) if plan.config["teacher"] else None
     made = feed_of(plan, phase, state, columns)
     batch, resident = parallel.shard(made.batch(0), devices), made.resident
     made.close()

@@ -97,7 +97,7 @@ class Run:
     def parts(self, items: Sequence[Item], features: bool = False) -> Iterator[Part]:
         """What is found of images, some at a time; the next are read while these are labelled."""
         size = _size(len(items), self.config["batch"]["evaluation"])
-        guess = self._guess(size, features)
+        guess = self.guesser(size, features)
         starts = range(0, len(items), size)
         blocks = [items[start : start + size] for start in starts]
         with concurrent.futures.ThreadPoolExecutor(1) as reader:
@@ -127,7 +127,7 @@ class Run:
         spread = None if found is None else _spread(found, good, len(items))
         return Part(items, errors, _spread(probs, good, len(items)), spread)
 
-    def _guess(self, size: int, features: bool) -> Guess:
+    def guesser(self, size: int, features: bool) -> Guess:
         """The compiled network for batches of a size; made once."""
         if (size, features) not in self._made:
             config = {**self.config, "batch": {**self.config["batch"], "evaluation": size}}

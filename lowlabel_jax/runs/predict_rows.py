@@ -35,7 +35,7 @@ def label(
     there is no run or image, or where a file cannot be written.
     """
     check_topk(topk)
-    _take_any_bytes()
+    take_any_bytes()
     places.check("--out", out)
     places.check("--embeddings", embeddings, ".npz")
     run, paths, began = Run(directory), expand(wanted), time.monotonic()
@@ -56,7 +56,12 @@ def label(
     return 2 if bad else 0
 
 
-def _take_any_bytes() -> None:
+def looked_at(run: Run, paths: Sequence[str], features: bool = False) -> Iterator[Part]:
+    """What a run finds of files, some at a time, with a bar where stderr is a terminal."""
+    return _watched(run.parts(paths, features), paths, rows_run_by=False)
+
+
+def take_any_bytes() -> None:
     """Let paths that are no UTF-8 through stdin and stdout, as Python names their bytes."""
     for stream in (sys.stdin, sys.stdout):
         if isinstance(stream, io.TextIOWrapper):

@@ -27,7 +27,7 @@ def sweep(file: str, overrides: Sequence[str], folder: Path, workers: int) -> in
         files.write_json(folder / "sweep.json", {name: list(args) for name, args in jobs.items()})
         log.say(f"{len(jobs)} runs in {folder}, {workers} at a time; each logs to its train.log")
         with ThreadPoolExecutor(workers) as pool:
-            done = pool.map(lambda job: _run(file, job, folder, workers), jobs.items())
+            done = pool.map(lambda job: run_one(file, job, folder, workers), jobs.items())
             failed = [name for name, status in zip(jobs, done, strict=True) if status]
     compare_and_say(
         [folder / name for name in jobs], folder, load.read_module(file.partition(":")[0])
@@ -93,7 +93,8 @@ def compare_and_say(runs: Iterable[Path], folder: Path, config: ModuleType) -> N
     log.say("next: " + "\n      ".join(map(log.typed, following)))
 
 
-def _run(file: str, job: tuple[str, list[str]], folder: Path, workers: int) -> int:
+def run_one(file: str, job: tuple[str, list[str]], folder: Path, workers: int) -> int:
+    """One run (its name below the folder, its overrides) as a process; its exit code."""
     name, arguments = job
     run = folder / name
     log.say(f"  {name}: begins" if not rundir.status(run) else f"  {name}: looked at again")

@@ -10,6 +10,7 @@ from lowlabel_jax.core import files, log
 from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.data import splits
 from lowlabel_jax.data.source import Images, Source
+from lowlabel_jax.evaluation import guesses
 from lowlabel_jax.runs import directory as rundir
 from lowlabel_jax.runs import evaluate, results
 
@@ -25,6 +26,10 @@ def check(config: Mapping[str, Any], directory: Path, source: Source, split: spl
     """
     if not config["teacher"] or (directory / KEPT).exists():
         return
+    if len(_balanced(config)) > 1:
+        raise UserError(
+            "balanced guesses have one threshold for all phases.", "give them the same."
+        )
     teacher = Path(config["teacher"])
     if rundir.status(teacher).get("state") != "finished":
         raise UserError(
@@ -53,7 +58,7 @@ def check(config: Mapping[str, Any], directory: Path, source: Source, split: spl
 def columns(
     config: Mapping[str, Any], directory: Path, source: Source, split: splits.Split
 ) -> Columns:
-    """{"unlabelled": {"teacher": probabilities [n, k]}}, or {} where there is no teacher.
+    """What `beside` makes of a teacher's guesses, or {} where there is no teacher.
 
     The averaged weights' guesses, made once and kept in the run as teacher.npz: a resumed run
     learns from the same numbers, whatever has become of the teacher.
@@ -67,4 +72,20 @@ def columns(
         images = Images(source, "train", split.unlabelled)
         files.write_npz(kept, teacher=predict({"ema": state.ema}, images)["ema"])
     with np.load(kept, allow_pickle=False) as found:
-        return {"unlabelled": {"teacher": found["teacher"]}}
+        return beside(config, found["teacher"])
+
+
+def beside(config: Mapping[str, Any], probs: np.ndarray) -> Columns:
+    """{"unlabelled": {"teacher": probs [n, k]}} and, where the objective balances them, how much
+    each counts: "teacher_weight" float32 [n].
+    """
+    found = {"teacher": probs}
+    for least in _balanced(config):
+        found["teacher_weight"] = guesses.balance(probs, least)
+    return {"unlabelled": found}
+
+
+def _balanced(config: Mapping[str, Any]) -> set[float]:
+    """The thresholds of the phases whose guesses are balanced: none or one."""
+    specs = [spec["objective"] for spec in config["phases"]]
+    return {s["threshold"] for s in specs if s["name"] == "noisy_student" and s["balanced"]}

@@ -54,12 +54,15 @@ def train(
     resume: str = "auto",
     force_resume: bool = False,
     overwrite: bool = False,
+    max_seconds: float = 0,
 ) -> dict[str, Any]:
     """Train, or go on with, the run that belongs in a directory; its test numbers.
 
-    The same call on a finished run says so and touches nothing. Raises UserError for what the user
-    can mend, Busy where another process is at it, Diverged, and Interrupted after saving.
+    The same call on a finished run says so and touches nothing. max_seconds: from this call on,
+    after which the run is saved; 0: no limit. Raises UserError for what the user can mend, Busy
+    where another process is at it, Diverged, and Interrupted after saving.
     """
+    stop = signals.StopRequest(max_seconds)
     check(config)
     rundir.usable(directory)
     if overwrite and rundir.holds_run(directory):
@@ -72,17 +75,19 @@ def train(
         if rundir.status(directory).get("state") == "finished" and _nothing_left(directory, plan):
             return results.say_complete(directory)
     with files.locked(directory):
-        return _run(plan, directory, command)
+        return _run(plan, directory, command, stop)
 
 
 def _nothing_left(directory: Path, plan: Plan) -> bool:
     """Whether a finished run has all the steps that its config now asks for."""
     return rundir.status(directory)["step"] >= loop.total_steps(plan.config) or any(
-        spec["patience"] for spec in plan.config["phases"]
+        spec["patience"] or spec["plateau"] for spec in plan.config["phases"]
     )
 
 
-def _run(plan: Plan, directory: Path, command: Sequence[str]) -> dict[str, Any]:
+def _run(
+    plan: Plan, directory: Path, command: Sequence[str], stop: signals.StopRequest
+) -> dict[str, Any]:
     config = plan.config
     build.check(config)
     checkpoint.clean(directory)
@@ -90,7 +95,7 @@ def _run(plan: Plan, directory: Path, command: Sequence[str]) -> dict[str, Any]:
     if progress.step:
         rundir.warn_of_other_bits(directory, config)
         log.say(f"resuming {directory} at step {progress.step}")
-    start = _start(plan) if not progress.step else _as_it_is
+    start = starting(plan.config, plan.brought) if not progress.step else _as_it_is
     splits.write(evaluate.kept_split(directory), plan.split, plan.source)
     rundir.begin(directory, config, command or rundir.command_line())
     if plan.source.names:  # files: what became of them is news
@@ -101,22 +106,13 @@ def _run(plan: Plan, directory: Path, command: Sequence[str]) -> dict[str, Any]:
     try:
         with (
             _feeding(plan, columns) as feeder,
-            signals.stop_request() as stop,
+            signals.stop_request(stop),
             record.recording(directory, progress.step) as rows,
-            watch.watching(total, progress.step) as line,
+            watch.watching(config["phases"]) as line,
         ):
             record.write_status(directory, "running", progress.step, total=total)
-            state = loop.train(
-                config,
-                directory,
-                progress,
-                start,
-                feeder,
-                _validator(plan),
-                rows,
-                line,
-                stop,
-            )
+            given = (config, directory, progress, start, feeder, _validator(plan))
+            state = loop.train(*given, rows, line, stop)
     except Interrupted as stopped:
         return _interrupted(directory, stopped)
     except BaseException as error:
@@ -161,17 +157,20 @@ def feed_of(
     return feed.open_feed(data, plan.split, phase.batch_sizes, seed, columns, **how)
 
 
-def _start(plan: Plan) -> Callable[[TrainState], TrainState]:
+def starting(
+    config: Mapping[str, Any], brought: Sequence[str] = ()
+) -> Callable[[TrainState], TrainState]:
     """What is done to the first state of a run: weights that others have trained go into it.
 
     They are fitted here, before anything is written: weights of another size begin no run.
     """
-    spec = plan.config["pretrained"]
+    spec = config["pretrained"]
     if not spec["weights"]:
         return _as_it_is
-    variables = {"batch_stats": {}, **build.weights(plan.config, networks.network(plan.config))}
-    filled, account = bring.into(spec, plan.config["model"]["name"], variables)
-    log.say(f"weights {account}; they bring {', '.join(plan.brought)}")
+    variables = {"batch_stats": {}, **build.weights(config, networks.network(config))}
+    filled, account = bring.into(spec, config["model"]["name"], variables)
+    if brought:
+        log.say(f"weights {account}; they bring {', '.join(brought)}")
     return lambda state: state.started_with(filled)
 
 

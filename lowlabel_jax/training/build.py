@@ -14,7 +14,7 @@ from lowlabel_jax.data.source import Info
 from lowlabel_jax.objectives.base import Objective
 from lowlabel_jax.ops.compiling import compile_options
 from lowlabel_jax.ops.initialise import feature_size, fill, initialise
-from lowlabel_jax.training import networks, policies, probe
+from lowlabel_jax.training import networks, policies, probe, statistics
 from lowlabel_jax.training.step import make_step
 
 
@@ -45,9 +45,14 @@ def phase(config: Mapping[str, Any], number: int) -> Phase:
     tx = named.build("optimizer", {**spec["optimizer"], "rate": rate})
     tx = optimizers.by_stage(tx, networks.rates(model, spec))
     recipes = {name: named.build("augment", made) for name, made in config["augment"].items()}
-    step = make_step(objective, recipes, state.Average(**config["ema"]), rate)
+    average = state.Average(**config["ema"])
     devices = parallel.device_count(config["devices"])
     sizes = batch_sizes(config, objective, devices)
+    if spec.get("moves") == "statistics":  # runs begun before there was the setting are read
+        norms = statistics.moving(model, info(config).image_shape, spec)
+        step = statistics.make_step(objective, recipes, average, norms)
+    else:
+        step = make_step(objective, recipes, average, rate)
     if spec["features"] == "probe":
         mapped = probe.make_step(model, spec["objective"])
     else:

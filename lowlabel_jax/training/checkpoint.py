@@ -137,6 +137,12 @@ def clean(directory: Path) -> None:
             shutil.rmtree(place)
 
 
+def give_up(directory: Path, step: int, reason: str) -> None:
+    """Set a step aside that is needed and broken, with all that came after it and counts on it."""
+    for later in [found for found in steps(directory) if found >= step]:
+        _set_aside(directory, later, reason if later == step else f"it counts on step {step}")
+
+
 def _set_aside(directory: Path, step: int, reason: str) -> None:
     place = directory / "corrupt" / f"{step}-{time.time_ns()}"
     place.parent.mkdir(exist_ok=True)

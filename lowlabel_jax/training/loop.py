@@ -15,7 +15,8 @@ from lowlabel_jax.core.signals import StopRequest
 from lowlabel_jax.data.feed import Feed
 from lowlabel_jax.state import TrainState
 from lowlabel_jax.training import alarms, build, checkpoint
-from lowlabel_jax.training.phases import Progress, add, advance, means, next_phase, phase_is_over
+from lowlabel_jax.training.ending import end, is_best
+from lowlabel_jax.training.phases import Progress, add, advance, ending, means, next_phase
 from lowlabel_jax.training.record import Record, write_status
 from lowlabel_jax.training.step import is_finite
 from lowlabel_jax.training.watch import Watch
@@ -51,16 +52,18 @@ def train(
         state = checkpoint.read(directory, progress.step, state)
     state = parallel.replicate(state, devices)
     batch, resident = _load(feeder, phase, state, devices)
-    pending, saved = None, time.monotonic()
+    pending, saved, over = None, time.monotonic(), ending(progress, phase.spec)
+    watch.begin(progress.phase, progress.step - progress.began)
 
     while True:
-        if phase_is_over(progress, phase.spec):
+        if over:
             if progress.phase + 1 == len(config["phases"]):
                 return state
             progress = next_phase(progress)
             phase = build.phase(config, progress.phase)
             state = parallel.replicate(build.like_phase(state, phase), devices)
             batch, resident = _load(feeder, phase, state, devices)
+            watch.begin(progress.phase, 0)
             log.say(f"phase {phase.spec['name']!r} begins at step {progress.step}")
 
         state, metrics = phase.step(state, batch(progress.step), resident)
@@ -68,39 +71,64 @@ def train(
         if pending is not None:  # read one step late: the device is at work on the next meanwhile
             progress = _tally(progress, pending, directory)
         pending = metrics
-        watch.step(progress.step)
+        watch.step(progress.step - progress.began)
 
-        over = progress.step - progress.began >= phase.spec["steps"]
+        asked = bool(stop)  # once: what is asked for after this waits for the next step
         late = 0 < config["checkpoint"]["seconds"] <= time.monotonic() - saved
-        save = over or late or bool(stop) or progress.step % config["checkpoint"]["every"] == 0
+        over = "steps" if progress.step - progress.began >= phase.spec["steps"] else ""
         due = {
             "log": over or progress.step % config["log_every"] == 0,
             "validate": config["evaluate_every"] and progress.step % config["evaluate_every"] == 0,
-            "save": save,
+            "save": late or asked or progress.step % config["checkpoint"]["every"] == 0,
         }
-        if not any(due.values()):
+        if not over and not any(due.values()):
             continue
         progress, pending = _tally(progress, pending, directory), None
 
+        numbers = means(progress.sums)
         if due["log"]:
-            numbers = means(progress.sums)
-            record.write({"step": progress.step, "phase": phase.spec["name"], **numbers})
-            write_status(directory, "running", progress.step, total=watch.total)
-            watch.show(numbers)
-            progress = replace(progress, sums={}, alarms=alarms.sound(progress, numbers))
+            progress = _logged(progress, phase, directory, record, watch)
         if due["validate"]:
-            numbers = validate(phase, state)
-            record.write({"step": progress.step, "phase": phase.spec["name"], **numbers})
-            watch.show(numbers)
-            progress = advance(progress, numbers["validation/loss"])
-        if due["save"] or phase_is_over(progress, phase.spec):
+            progress = _looked(progress, phase, validate(phase, state), record, watch)
+            over = ending(progress, phase.spec)
+        if over:
+            if progress.sums:  # a look has ended it between two lines
+                progress = _logged(progress, phase, directory, record, watch)
+            state = end(directory, phase.spec, progress, state, numbers, over)
+            state = parallel.replicate(state, devices)
+            watch.end()
+        if due["save"] or over or is_best(phase.spec, progress):
             if not is_finite(state):
                 raise _diverged(progress, directory, "the state")
             record.sync()
             checkpoint.save(directory, state, progress, config["checkpoint"]["keep"])
             saved = time.monotonic()
-        if stop:
+        if asked:
             raise Interrupted(f"saved step {progress.step} after {stop.name}", stop.code)
+
+
+def _logged(
+    progress: Progress, phase: build.Phase, directory: Path, record: Record, watch: Watch
+) -> Progress:
+    """The progress after a line of metrics.jsonl, with its sums emptied."""
+    numbers = means(progress.sums)
+    record.write({"step": progress.step, "phase": phase.spec["name"], **numbers})
+    write_status(directory, "running", progress.step, total=watch.total)
+    watch.show(numbers)
+    return replace(progress, sums={}, alarms=alarms.sound(progress, numbers))
+
+
+def _looked(
+    progress: Progress,
+    phase: build.Phase,
+    numbers: dict[str, float],
+    record: Record,
+    watch: Watch,
+) -> Progress:
+    """The progress after a look at the validation set."""
+    record.write({"step": progress.step, "phase": phase.spec["name"], **numbers})
+    watch.show(numbers)
+    return advance(progress, numbers["validation/loss"])
 
 
 def _load(

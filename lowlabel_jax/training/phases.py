@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from lowlabel_jax.training.plateau import stabilised
+
 Number = float | list[float]  # a metric's total or mean: a list where it is one for each class
 
 
@@ -21,6 +23,7 @@ class Progress:
     stale: int = 0  # evaluations since then
     sums: dict[str, list[Number]] = field(default_factory=dict)  # metrics since the last log line
     alarms: dict[str, int] = field(default_factory=dict)  # training/alarms.py's memory
+    losses: list[float] = field(default_factory=list)  # of this phase's looks, for its plateau
 
     def to_json(self) -> dict[str, Any]:
         """The progress as JSON gives it back."""
@@ -29,15 +32,19 @@ class Progress:
 
 def advance(progress: Progress, loss: float) -> Progress:
     """The progress after a look at the validation set."""
+    progress = replace(progress, losses=[*progress.losses, loss])
     if progress.best is None or loss < progress.best:
         return replace(progress, best=loss, best_step=progress.step, stale=0)
     return replace(progress, stale=progress.stale + 1)
 
 
-def phase_is_over(progress: Progress, phase: Mapping[str, Any]) -> bool:
-    """Whether the phase has had its steps, or its patience is spent."""
-    spent = bool(phase["patience"]) and progress.stale >= phase["patience"]
-    return spent or progress.step - progress.began >= phase["steps"]
+def ending(progress: Progress, phase: Mapping[str, Any]) -> str:
+    """What has ended the phase: "steps", "patience", "plateau", or "" while nothing has."""
+    if progress.step - progress.began >= phase["steps"]:
+        return "steps"
+    if phase["patience"] and progress.stale >= phase["patience"]:
+        return "patience"
+    return "plateau" * (bool(phase["plateau"]) and stabilised(progress.losses, phase["plateau"]))
 
 
 def next_phase(progress: Progress) -> Progress:

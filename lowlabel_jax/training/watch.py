@@ -1,8 +1,8 @@
-"""Progress for the person watching: one live line on a terminal, plain lines when piped."""
+"""Progress for the person watching: a live bar a phase on a terminal, plain lines when piped."""
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -15,57 +15,79 @@ SHOWN = {  # metric -> what the line calls it; a line shows those of them that a
     "accuracy/labelled": "labelled accuracy",
     "mask_rate": "mask rate",
     "pseudo_label/accuracy": "pseudo-label accuracy",
+    "statistics/drift": "drift",
     "validation/accuracy": "validation accuracy",
 }
 
 
 class Watch:
-    """Counts steps and shows numbers. Make one with `watching`."""
+    """Counts the steps of each phase and shows numbers. Make one with `watching`; begin first."""
 
-    def __init__(self, total: int, done: int, bar: Progress | None):
-        self.total, self.done, self.bar = total, done, bar
+    def __init__(self, phases: Sequence[Mapping[str, Any]], bar: Progress | None):
+        self.parts = [(spec["name"], spec["steps"]) for spec in phases]  # a name may come twice
+        self.total, self.bar, self.tasks = sum(steps for _, steps in self.parts), bar, []
+        if bar:
+            self.tasks = [bar.add_task(n, total=t, start=False, text="") for n, t in self.parts]
+
+    def begin(self, phase: int, done: int) -> None:
+        """The phase of that number begins, or goes on, with so many steps done."""
+        self.phase, self.done = phase, done
+        self.name, self.length = self.parts[phase]
         self.began, self.first = None, done  # the clock starts behind the step that compiles
-        self.task = bar.add_task("", total=total, completed=done, text="") if bar else None
+        for task in self.tasks[:phase]:  # an earlier process may have been at them
+            if self.bar and not self.bar.tasks[task].started:
+                self.bar.update(task, completed=self.parts[task][1])
+        if self.bar:
+            self.bar.start_task(self.tasks[phase])
+            self.bar.update(self.tasks[phase], completed=done)
 
     @property
     def rate(self) -> float:
-        """Steps a second since the watch began."""
+        """Steps a second since the phase began, or went on."""
         if self.began is None or self.done == self.first:
             return 0.0
         return (self.done - self.first) / (time.monotonic() - self.began)
 
     def step(self, done: int) -> None:
-        """So many steps are done."""
+        """So many steps of the phase are done."""
         if self.began is None:
             self.began, self.first = time.monotonic(), done
         self.done = done
-        if self.bar and self.task is not None:
-            self.bar.update(self.task, completed=done)
+        if self.bar:
+            self.bar.update(self.tasks[self.phase], completed=done)
+
+    def end(self) -> None:
+        """The phase is over, though it may have steps left."""
+        if self.bar:
+            self.bar.update(self.tasks[self.phase], total=self.done)
+            self.bar.stop_task(self.tasks[self.phase])
 
     def show(self, numbers: Mapping[str, Any]) -> None:
         """These are the newest numbers."""
         found = [(name, numbers.get(key)) for key, name in SHOWN.items()]
         text = "  ".join(f"{name} {value:.3f}" for name, value in found if value is not None)
-        if self.bar and self.task is not None:
-            self.bar.update(self.task, text=f"{self.rate:.0f} steps/s  {text}")
+        if self.bar:
+            self.bar.update(self.tasks[self.phase], text=f"{self.rate:.0f} steps/s  {text}")
         elif self.rate > 0:
-            left = units.duration((self.total - self.done) / self.rate)
+            left = units.duration((self.length - self.done) / self.rate)
             rate = f"{self.rate:.1f} steps/s  {left} left"
-            log.say(f"step {self.done}/{self.total}  {rate}  {text}")
+            name = f"{self.name} " if len(self.parts) > 1 else ""
+            log.say(f"{name}step {self.done}/{self.length}  {rate}  {text}")
 
 
 @contextlib.contextmanager
-def watching(total: int, done: int) -> Iterator[Watch]:
-    """A watch over the steps of a run; a live line only where a terminal can show it."""
+def watching(phases: Sequence[Mapping[str, Any]]) -> Iterator[Watch]:
+    """A watch over a run's phases; live bars only where a terminal can show them."""
     console = Console()
     if not console.is_terminal or console.is_dumb_terminal:
-        yield Watch(total, done, None)
+        yield Watch(phases, None)
         return
-    columns = (
-        BarColumn(20),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[text]}"),
-    )
-    with Progress(*columns, console=console) as bar:
-        yield Watch(total, done, bar)
+    with Progress(*columns(len(phases)), console=console) as bar:
+        yield Watch(phases, bar)
+
+
+def columns(phases: int) -> tuple[Any, ...]:
+    """What a live bar shows; its name where there are several."""
+    name = (TextColumn("{task.description}"),) if phases > 1 else ()
+    numbers = TextColumn("{task.fields[text]}")
+    return (*name, BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), numbers)

@@ -1,0 +1,38 @@
+"""Digits with 20 labels: the trainer learns its own settings, on two cores, in minutes.
+
+python launch.py --config=configs/digits_auto.py --workdir=runs/auto
+    :labels=10|20|40
+    --config.tune.budget=smoke|laptop|short: what learning and training may cost (laptop)
+    --config.tune.seeds=6: draws of the labels on which it is compared with its baselines
+
+docs/auto.md goes through what it learns and when not to trust it.
+"""
+
+from lowlabel_jax.configuration.argument import choose
+from lowlabel_jax.configuration.keys import base
+
+
+def get_config(which=""):
+    """What tuning begins with: nothing here was chosen for digits but that none is mirrored."""
+    config = base()
+    config.source = {"name": "digits"}
+    config.split.labelled = {"total": choose(which, labels=(20, 10, 40))["labels"]}
+    config.batch.labelled, config.batch.mu = 16, 3
+    config.augment.weak = {"name": "standard", "shift": 0.1, "rotate": 10.0, "zoom": 0.1}
+    config.augment.strong = {
+        "name": "standard",
+        "shift": 0.15,
+        "rotate": 20.0,
+        "shear": 15.0,
+        "zoom": 0.2,
+        "cutout": 0.25,
+        "fill": "constant",
+    }
+    config.objective = {"name": "fixmatch", "threshold": 0.8, "align": True}
+    config.optimizer = {"name": "adam", "rate": {"name": "cosine", "peak": 1e-3, "warmup": 20}}
+    config.ema.decay = 0.99
+    config.log_every = 100
+    config.checkpoint.every = 500
+    config.tune.budget = "laptop"
+    config.tune.learn = ("model", "batch", "rate", "regularisation", "semi")
+    return config

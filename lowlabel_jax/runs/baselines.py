@@ -1,0 +1,95 @@
+"""What a self-tuned run is held against: the same labels, network and steps, without its tricks.
+
+    untuned             the settings it began with, labels alone, weak views
+    supervised-weak     the batch size and rate that were learnt, labels alone, weak views
+    supervised-strong   everything that was learnt about labels, alone
+    auto                the run itself
+
+All of them train on all the labels for as many steps as the run took: a baseline needs no
+validation set, and where the run spares a tenth of its labels for one, it is the run's loss.
+"""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from lowlabel_jax.configuration.keys import Config, assign
+from lowlabel_jax.configuration.resolve import as_dict
+from lowlabel_jax.core import files, log
+from lowlabel_jax.runs import compare as comparison
+from lowlabel_jax.runs import directory as rundir
+from lowlabel_jax.runs import sweep
+from lowlabel_jax.tuning.budgets import BUDGETS
+from lowlabel_jax.tuning.findings import applied
+
+AUTO = "auto"
+WORKERS = 2  # runs side by side on a CPU
+
+
+def compare(asked: Config, learnt: Config, directory: Path, max_seconds: float = 0) -> None:
+    """Train what the run is compared with, in DIR/comparison, and write compare.json there.
+
+    A run that is finished is left as it is; past max_seconds none begins.
+    """
+    count = asked.tune.seeds if asked.tune.seeds is not None else BUDGETS[asked.tune.budget].seeds
+    if not count:
+        return
+    folder, deadline = directory / "comparison", time.monotonic() + (max_seconds or float("inf"))
+    folder.mkdir(exist_ok=True)
+    steps = rundir.status(directory)["step"]
+    for name, config in methods(asked, learnt, steps).items():
+        files.write_json(folder / f"{name}.json", as_dict(config))
+    jobs = list(jobs_of(folder, asked.seed, count))
+    todo = [job for job in jobs if rundir.status(folder / job[0]).get("state") != "finished"]
+    log.say(f"comparing over {count} draws of the labels: {len(todo)} of {len(jobs)} runs to do")
+
+    def run(job: tuple[str, Path, list[str]]) -> None:
+        if time.monotonic() < deadline:
+            sweep.run_one(str(job[1]), (job[0], job[2]), folder, WORKERS)
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        list(pool.map(run, todo))
+    done = [folder / name for name, _, _ in jobs]
+    done = [place for place in done if rundir.status(place).get("state") == "finished"]
+    comparison.write(comparison.compare([directory, *done]), folder)
+
+
+def methods(asked: Config, learnt: Config, steps: int) -> dict[str, Config]:
+    """name -> its config, all with the learnt network and data."""
+    strong = learnt.phases.supervised.objective.to_dict()
+    plain = {"name": "supervised"}
+    return {
+        "untuned": alone(learnt, steps, asked, plain),
+        "supervised-weak": alone(learnt, steps, learnt, plain),
+        "supervised-strong": alone(learnt, steps, learnt, strong),
+        AUTO: learnt,
+    }
+
+
+def alone(learnt: Config, steps: int, settings: Config, objective: dict[str, Any]) -> Config:
+    """The learnt config as a run of labels alone, with another's batch, rate and views."""
+    with (config := applied(learnt, [])).unlocked():
+        for path in ("optimizer", "augment.weak", "batch.labelled", "ema"):
+            value = settings
+            for key in path.split("."):
+                value = value[key]
+            assign(config, path, value.to_dict() if hasattr(value, "to_dict") else value)
+        assign(config, "objective", objective)
+        config.phases, config.order, config.length = {}, (), {"steps": steps}
+        config.evaluate_every, config.plateau, config.keep = 0, 0, "last"
+        config.split.folds = 0
+        config.tuned = {}
+    return applied(config, [])
+
+
+def jobs_of(folder: Path, first: int, count: int) -> Iterator[tuple[str, Path, list[str]]]:
+    """(run, config, overrides) of each; auto's own first seed is the run that this belongs to."""
+    for seed in range(first, first + count):
+        for name in ("untuned", "supervised-weak", "supervised-strong", AUTO):
+            if name != AUTO or seed != first:
+                overrides = [f"--config.seed={seed}"]
+                if name != AUTO:
+                    overrides += [f"--config.method={name}"]
+                yield f"{name}-seed{seed}", folder / f"{name}.json", overrides
