@@ -143,6 +143,8 @@ KEYS = (
     Key("tune.learn", ("batch", "rate", "regularisation", "semi"), "", "what is learnt; or model"),
     Key("tune.seconds", 0, "Natural", "no trial begins after so many seconds of learning; 0: any"),
     Key("tune.preset", "", "str", "a regularisation learnt before, by name or file: no search"),
+    Key("tune.supervised", None, "Natural", "most steps of labels alone; as the budget has"),
+    Key("tune.semi_supervised", None, "Natural", "most steps with unlabelled images; likewise"),
     Key("tune.seeds", None, "Natural", "draws of the labels in the comparison; as the budget has"),
     Key("tuned", {}, "", "what was learnt and why; written by tuning, read by nobody's hand"),
     Key("median_of", 1, "Count", "checkpoints whose median is the headline; 1: only the last step"),

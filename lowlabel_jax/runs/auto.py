@@ -26,8 +26,7 @@ from lowlabel_jax.runs import directory as rundir
 from lowlabel_jax.runs import train as run_train
 from lowlabel_jax.training import build
 from lowlabel_jax.tuning import ground as grounds
-from lowlabel_jax.tuning import trial, tune
-from lowlabel_jax.tuning.budgets import BUDGETS
+from lowlabel_jax.tuning import budgets, trial, tune
 
 
 def auto(
@@ -128,7 +127,7 @@ def learn(config: Config, place: Path, max_seconds: float = 0) -> Config:
         folds=grounds.folds_of(data, split, parts),
         start=run_train.starting,
         directory=place,
-        budget=BUDGETS[config.tune.budget],
+        budget=budgets.of(config.tune),
         seed=config.seed,
         deadline=now + (config.tune.seconds or never),
         stop=now + (max_seconds or never),

@@ -20,7 +20,10 @@ STRONG_GREY = {
     "rotate": 20.0,
     "shear": 15.0,
     "zoom": 0.2,
-    "cutout": 0.25,
+    "brightness": 0.5,
+    "contrast": 0.5,
+    "gamma": 0.6,
+    "cutout": 0.35,
 }
 STRONG_PHOTO = {
     "name": "photo",

@@ -10,7 +10,7 @@ validation set, and where the run spares a tenth of its labels for one, it is th
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from lowlabel_jax.core import files, log
 from lowlabel_jax.runs import compare as comparison
 from lowlabel_jax.runs import directory as rundir
 from lowlabel_jax.runs import sweep
-from lowlabel_jax.tuning.budgets import BUDGETS
+from lowlabel_jax.tuning import budgets
 from lowlabel_jax.tuning.findings import applied
 
 AUTO = "auto"
@@ -33,15 +33,15 @@ def compare(asked: Config, learnt: Config, directory: Path, max_seconds: float =
 
     A run that is finished is left as it is; past max_seconds none begins.
     """
-    count = asked.tune.seeds if asked.tune.seeds is not None else BUDGETS[asked.tune.budget].seeds
-    if not count:
+    if not (count := budgets.of(asked.tune).seeds):
         return
     folder, deadline = directory / "comparison", time.monotonic() + (max_seconds or float("inf"))
     folder.mkdir(exist_ok=True)
     steps = rundir.status(directory)["step"]
-    for name, config in methods(asked, learnt, steps).items():
+    found = distinct(methods(asked, learnt, steps))
+    for name, config in found.items():
         files.write_json(folder / f"{name}.json", as_dict(config))
-    jobs = list(jobs_of(folder, asked.seed, count))
+    jobs = list(jobs_of(folder, found, asked.seed, count))
     todo = [job for job in jobs if rundir.status(folder / job[0]).get("state") != "finished"]
     log.say(f"comparing over {count} draws of the labels: {len(todo)} of {len(jobs)} runs to do")
 
@@ -68,6 +68,19 @@ def methods(asked: Config, learnt: Config, steps: int) -> dict[str, Config]:
     }
 
 
+def distinct(found: dict[str, Config]) -> dict[str, Config]:
+    """The methods less those that would be another one again, because nothing was learnt that they
+    would have; it is said."""
+    kept: dict[str, Config] = {}
+    for name, config in found.items():
+        twin = next((other for other in kept if as_dict(kept[other]) == as_dict(config)), None)
+        if twin:
+            log.say(f"{name} would be {twin} again, to the setting: it is left out")
+        else:
+            kept[name] = config
+    return kept
+
+
 def alone(learnt: Config, steps: int, settings: Config, objective: dict[str, Any]) -> Config:
     """The learnt config as a run of labels alone, with another's batch, rate and views."""
     with (config := applied(learnt, [])).unlocked():
@@ -80,14 +93,16 @@ def alone(learnt: Config, steps: int, settings: Config, objective: dict[str, Any
         config.phases, config.order, config.length = {}, (), {"steps": steps}
         config.evaluate_every, config.plateau, config.keep = 0, 0, "last"
         config.split.folds = 0
-        config.tuned = {}
+        config.tuned, config.method = {}, ""
     return applied(config, [])
 
 
-def jobs_of(folder: Path, first: int, count: int) -> Iterator[tuple[str, Path, list[str]]]:
+def jobs_of(
+    folder: Path, names: Iterable[str], first: int, count: int
+) -> Iterator[tuple[str, Path, list[str]]]:
     """(run, config, overrides) of each; auto's own first seed is the run that this belongs to."""
     for seed in range(first, first + count):
-        for name in ("untuned", "supervised-weak", "supervised-strong", AUTO):
+        for name in names:
             if name != AUTO or seed != first:
                 overrides = [f"--config.seed={seed}"]
                 if name != AUTO:

@@ -1,6 +1,6 @@
 """How much learning and training may cost: presets by name, all of them in steps and trials."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Budget(NamedTuple):
@@ -17,9 +17,16 @@ class Budget(NamedTuple):
 
 
 BUDGETS = {
-    "smoke": Budget(20, 3, 3, 3, 5, 20, 40, 1),
-    "laptop": Budget(100, 4, 6, 6, 20, 200, 800, 6),
+    "smoke": Budget(20, 2, 3, 2, 40, 20, 40, 1),
+    "laptop": Budget(100, 4, 6, 5, 60, 200, 800, 6),
     "short": Budget(300, 6, 16, 10, 200, 6_000, 12_000, 3),
     "paper": Budget(2_000, 8, 40, 20, 500, 50_000, 2**20, 6),
 }
 REGULARISATION = 1.5  # most that its search may cost, in trainings (Masterful states the same)
+
+
+def of(tune: Any) -> Budget:
+    """What a config's `tune` asks for: its budget, with the lengths that it sets itself."""
+    budget = BUDGETS[tune.budget]
+    own = {name: tune[name] for name in ("supervised", "semi_supervised", "seeds")}
+    return budget._replace(**{name: value for name, value in own.items() if value is not None})

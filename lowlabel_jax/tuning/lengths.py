@@ -11,8 +11,8 @@ from lowlabel_jax.tuning.findings import applied
 from lowlabel_jax.tuning.ground import Ground
 from lowlabel_jax.tuning.phase import supervised
 
-LOOKS = 20  # looks at the validation set in a phase of full length
-WINDOW = 6  # of them that the plateau is judged by
+LOOKS = 40  # looks at the validation set in a phase of full length
+WINDOW = 10  # of them that the plateau is judged by
 
 
 def phased(ground: Ground, config: Config, validates: bool) -> Config:
@@ -46,7 +46,7 @@ def _section(
     objective = of.objective.to_dict()
     optimizer = config.optimizer.to_dict()
     if "warmup" in optimizer["rate"]:
-        warmup = min(ground.budget.warmup, steps // 2)
+        warmup = min(ground.budget.warmup, steps // 10)
         optimizer["rate"] = {**optimizer["rate"], "warmup": warmup}
     found: dict[str, Any] = {"objective": objective, "optimizer": optimizer}
     found["length"] = {"steps": steps}
