@@ -139,13 +139,24 @@ def test_a_range_test_reads_the_steepest_fall_and_the_divergence():
     found = learning_rate.reading(rates[:stop].tolist(), loss[:stop].tolist())
     assert 3e-4 < found["steepest"] < 1e-2  # the fall is at 1e-3; smoothing lags behind it
     assert found["diverges"] == rates[stop - 1] > 0.1
-    assert found["suggested"] == min(found["steepest"], found["diverges"] / 3)
+    assert 0.01 < found["lowest"] < 0.3
+    assert found["suggested"] == found["lowest"] / 10
 
 
-def test_a_range_test_that_breaks_off_suggests_less_than_where_it_broke():
-    rates = np.geomspace(1e-3, 1.0, 12)
-    found = learning_rate.reading(rates.tolist(), [*np.linspace(2, 1, 11), math.nan])
-    assert found["diverges"] and found["suggested"] <= found["diverges"] / 3
+def test_a_range_test_that_breaks_off_says_where():
+    rates = np.geomspace(1e-5, 1.0, 40)
+    loss = [*np.full(15, 2.0), *np.linspace(2, 1, 10), math.nan]
+    found = learning_rate.reading(rates[:26].tolist(), loss)
+    assert found["diverges"] == rates[24] and found["suggested"] == rates[24] / 10
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_range_test_without_a_fall_suggests_nothing(seed):
+    rng = np.random.default_rng(seed)
+    loss = 2.4 + 0.1 * rng.standard_normal(60) + np.linspace(0, 0.3, 60)
+    found = learning_rate.reading(np.geomspace(1e-6, 1, 60).tolist(), loss.tolist())
+    assert found["suggested"] is None and found["steepest"] is None
+    assert "no fall" in learning_rate.said(found)
 
 
 @pytest.mark.parametrize("rate", ["cosine", "cosine_7_16", "constant", "polynomial"])

@@ -25,8 +25,8 @@ from lowlabel_jax.runs import auto_report, auto_words, baselines
 from lowlabel_jax.runs import directory as rundir
 from lowlabel_jax.runs import train as run_train
 from lowlabel_jax.training import build
-from lowlabel_jax.tuning import ground as grounds
 from lowlabel_jax.tuning import budgets, trial, tune
+from lowlabel_jax.tuning import ground as grounds
 
 
 def auto(

@@ -5,6 +5,7 @@ loss that they add they can: level i of five is the strength that adds i fifths 
 one does, so that a search goes up all of them in like steps.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,9 +42,9 @@ def analyse(ground: Ground, config: Config) -> dict[str, dict[str, Any]]:
     keys = jax.random.split(jax.random.key(ground.seed), len(images))
     found = {}
     for cluster, most in CLUSTERS.items():
-        moved = jax.jit(lambda strength, cluster=cluster: _moved(cluster, strength, keys, images))
+        moved = jax.jit(functools.partial(_moved, cluster))
         magnitude = np.linspace(0, most, POINTS + 1)
-        after = [still, *(loss(np.asarray(moved(m))) for m in magnitude[1:])]
+        after = [still, *(loss(np.asarray(moved(m, keys, images))) for m in magnitude[1:])]
         found[cluster] = {
             "magnitude": magnitude.tolist(),
             "loss": after,
@@ -80,6 +81,6 @@ def of_level(analysis: Mapping[str, Mapping[str, Any]], level: int) -> dict[str,
     return {cluster: float(found["levels"][level]) for cluster, found in analysis.items()}
 
 
-def _moved(cluster: str, strength: Any, keys: Any, images: np.ndarray) -> Any:
+def _moved(cluster: str, strength: Any, keys: Any, images: Any) -> Any:
     recipe = named.build("augment", {"name": "clusters", cluster: strength})
-    return over(recipe, keys, jax.numpy.asarray(images))
+    return over(recipe, keys, images)

@@ -20,8 +20,10 @@ from lowlabel_jax.tuning.search import choose, search
 RANGE = {"sgd": (1e-4, 10.0)}  # rates that a test runs through; of the others (Adam and its kind):
 ADAPTIVE = (1e-6, 1.0)
 MEMORY = 0.9  # of the smoothed loss
+EARLY = 10  # points that are left out of its reading
+FALL = 0.02  # share of the loss that must go before the curve says anything
 WORSE = 2.0  # times its least: the smoothed loss has diverged
-AROUND = (1.0, 0.3, 3.0, 0.1, 10.0, 0.55, 1.8)  # times the suggestion, the first ones tried first
+AROUND = (1.0, 3.0, 0.3, 10.0, 0.1, 1.8, 0.55)  # times the suggestion, in the order of trying
 
 
 def learn(ground: Ground, config: Config) -> dict[str, Any]:
@@ -30,8 +32,8 @@ def learn(ground: Ground, config: Config) -> dict[str, Any]:
     Tried on the supervised phase: the semi-supervised one has the same labels and more steps.
     """
     taught = supervised(config)
-    tested = range_test(ground, taught)
-    suggested, before = tested["suggested"], float(config.optimizer.rate.peak)
+    tested, before = range_test(ground, taught), float(config.optimizer.rate.peak)
+    suggested = tested["suggested"] or before
     tried = [before, *(suggested * factor for factor in AROUND[: ground.budget.rates])]
     rows = search(
         ground,
@@ -46,7 +48,7 @@ def learn(ground: Ground, config: Config) -> dict[str, Any]:
     chosen = row.values[RATE]
     why = (
         f"validation loss {row.mean:.3f} against {rows[0].mean:.3f} at {before:.3g} "
-        f"(standard error of the difference {error:.3f}); the range test suggests {suggested:.3g}"
+        f"(standard error of the difference {error:.3f}); {said(tested)}"
     )
     return {
         "range": tested,
@@ -57,6 +59,13 @@ def learn(ground: Ground, config: Config) -> dict[str, Any]:
         "why": why,
         "findings": [finding(config, RATE, chosen, why)],
     }
+
+
+def said(tested: dict[str, Any]) -> str:
+    """What a range test suggests, in words."""
+    if tested["suggested"] is None:
+        return "the range test saw no fall, so rates around the config's own were tried"
+    return f"the range test suggests {tested['suggested']:.3g}"
 
 
 def range_test(ground: Ground, config: Config) -> dict[str, Any]:
@@ -93,23 +102,27 @@ def peaks(config: dict[str, Any], rates: np.ndarray) -> list[float]:
 
 def reading(rates: list[float], loss: list[float]) -> dict[str, Any]:
     """What a range test says: the curve, smoothed; where it falls most steeply in the logarithm of
-    the rate, where it has diverged, and the suggestion, a third of the way down from there: the
-    steepest rate, at most a third of the diverging one."""
+    the rate, where it is lowest, where it has diverged; and the suggestion, a tenth of the lowest.
+
+    The suggestion is None where the loss has not fallen: such a test has nothing to say. The first
+    points are left out of the reading: an average of few is not smooth.
+    """
     finite = [x for x in loss if math.isfinite(x)]
-    smooth = smoothed(finite)
-    rates = rates[: len(finite)]
+    smooth, rates = smoothed(finite), rates[: len(finite)]
     over = len(finite) < len(loss) or diverged(smooth)
+    first = min(EARLY, max(len(smooth) - 2, 0))
+    lowest = first + int(np.argmin(smooth[first:])) if smooth else 0
     slope = np.gradient(smooth, np.log(rates)) if len(rates) > 1 else np.zeros(1)
-    lowest = int(np.argmin(smooth))
-    steepest = rates[int(np.argmin(slope[: lowest + 1]))]
-    diverges = rates[-1] if over else None
+    steepest = first + int(np.argmin(slope[first : lowest + 1]))
+    fell = bool(smooth) and smooth[lowest] < (1 - FALL) * smooth[first]
     return {
         "rate": rates,
         "loss": finite,
         "smoothed": smooth,
-        "steepest": steepest,
-        "diverges": diverges,
-        "suggested": min(steepest, diverges / 3) if diverges else steepest,
+        "steepest": rates[steepest] if fell else None,
+        "lowest": rates[lowest] if fell else None,
+        "diverges": rates[-1] if over and rates else None,
+        "suggested": rates[lowest] / 10 if fell else None,
     }
 
 
