@@ -57,6 +57,7 @@ def ground_of(tmp_path, config=None, parts=2, **more):
         "deadline": math.inf,
         "stop": math.inf,
         "programs": {},
+        "teachers": {},
         "spent": Counter(),
     }
     return grounds.Ground(**{**given, **more})

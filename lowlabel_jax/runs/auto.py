@@ -132,6 +132,7 @@ def learn(config: Config, place: Path, max_seconds: float = 0) -> Config:
         deadline=now + (config.tune.seconds or never),
         stop=now + (max_seconds or never),
         programs={},
+        teachers={},
         spent=grounds.Counter(),
     )
     learnt = tune.tune(ground, config, validation)

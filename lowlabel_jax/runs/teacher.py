@@ -15,6 +15,7 @@ from lowlabel_jax.runs import directory as rundir
 from lowlabel_jax.runs import evaluate, results
 
 KEPT = "teacher.npz"
+BEFORE = "phase"  # what config.teacher says where the teacher is the phase before the student's
 Columns = dict[str, dict[str, np.ndarray]]
 
 
@@ -24,7 +25,7 @@ def check(config: Mapping[str, Any], directory: Path, source: Source, split: spl
     Warns where it was trained with labels that this run does not have. A run that has begun keeps
     its teacher's guesses and no longer needs the teacher.
     """
-    if not config["teacher"] or (directory / KEPT).exists():
+    if config["teacher"] in ("", BEFORE) or (directory / KEPT).exists():
         return
     if len(_balanced(config)) > 1:
         raise UserError(
@@ -63,13 +64,34 @@ def columns(
     The averaged weights' guesses, made once and kept in the run as teacher.npz: a resumed run
     learns from the same numbers, whatever has become of the teacher.
     """
-    if not config["teacher"]:
+    if config["teacher"] in ("", BEFORE):
         return {}
     kept = directory / KEPT
     if not kept.exists():
         its_config, state = evaluate.load(Path(config["teacher"]))
         predict = results.predictor(its_config, state.apply_fn)
         images = Images(source, "train", split.unlabelled)
+        files.write_npz(kept, teacher=predict({"ema": state.ema}, images)["ema"])
+    with np.load(kept, allow_pickle=False) as found:
+        return beside(config, found["teacher"])
+
+
+def of_phase(
+    config: Mapping[str, Any],
+    directory: Path,
+    number: int,
+    state: Any,
+    images: Images,
+) -> Columns:
+    """What `beside` makes of the averaged weights' guesses at the start of a phase.
+
+    Kept as teacher-N.npz, N phases with moving weights before it: a phase that is resumed, or that
+    follows a warm-up of statistics, learns from the guesses that were made then.
+    """
+    before = [spec for spec in config["phases"][:number] if spec["moves"] == "weights"]
+    kept = directory / f"teacher-{len(before)}.npz"
+    if not kept.exists():
+        predict = results.predictor(config, state.apply_fn)
         files.write_npz(kept, teacher=predict({"ema": state.ema}, images)["ema"])
     with np.load(kept, allow_pickle=False) as found:
         return beside(config, found["teacher"])

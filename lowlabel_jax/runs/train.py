@@ -105,7 +105,7 @@ def _run(
     total = loop.total_steps(config)
     try:
         with (
-            _feeding(plan, columns) as feeder,
+            _feeding(plan, directory, columns) as feeder,
             signals.stop_request(stop),
             record.recording(directory, progress.step) as rows,
             watch.watching(config["phases"]) as line,
@@ -179,12 +179,17 @@ def _as_it_is(state: TrainState) -> TrainState:
 
 
 @contextmanager
-def _feeding(plan: Plan, columns: teacher.Columns) -> Iterator[loop.Feeder]:
+def _feeding(plan: Plan, directory: Path, columns: teacher.Columns) -> Iterator[loop.Feeder]:
     """(phase, state) -> feed, and every feed that was opened is closed at the end."""
     with ExitStack() as opened:
 
         def feeder(phase: build.Phase, state: TrainState) -> feed.Feed:
-            made = feed_of(plan, phase, state, columns)
+            beside = columns
+            if plan.config["teacher"] == teacher.BEFORE and "teacher" in phase.objective.views:
+                number = plan.config["phases"].index(phase.spec)
+                images = source.Images(plan.source, "train", plan.split.unlabelled)
+                beside = teacher.of_phase(plan.config, directory, number, state, images)
+            made = feed_of(plan, phase, state, beside)
             opened.callback(made.close)
             return made
 

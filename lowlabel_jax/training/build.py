@@ -17,6 +17,8 @@ from lowlabel_jax.ops.initialise import feature_size, fill, initialise
 from lowlabel_jax.training import networks, policies, probe, statistics
 from lowlabel_jax.training.step import make_step
 
+FRESH = 1000  # so far apart are the seeds of phases that begin anew
+
 
 class Phase(NamedTuple):
     """One phase, ready to run."""
@@ -123,9 +125,12 @@ def new_state(config: Mapping[str, Any], first: Phase) -> state.TrainState:
     return state.create(variables, first.apply_fn, first.tx, first.init(), seed, first.trained)
 
 
-def weights(config: Mapping[str, Any], model: Any) -> dict[str, Any]:
-    """The first weights: the network's and, below "heads", the layers that objectives bring."""
-    shape, seed = tuple(config["info"]["image_shape"]), config["seeds"]["init"]
+def weights(config: Mapping[str, Any], model: Any, more: int = 0) -> dict[str, Any]:
+    """The first weights: the network's and, below "heads", the layers that objectives bring.
+
+    more: what is added to the seed.
+    """
+    shape, seed = tuple(config["info"]["image_shape"]), config["seeds"]["init"] + more
     variables = initialise(model, shape, seed)
     heads = _heads(config, model)
     if not heads:
@@ -135,6 +140,13 @@ def weights(config: Mapping[str, Any], model: Any) -> dict[str, Any]:
     )
     filled = fill({"params": {networks.HEADS: shapes}}, seed)["params"]
     return {**variables, "params": {**variables["params"], **filled}}
+
+
+def anew(config: Mapping[str, Any], old: state.TrainState, number: int) -> state.TrainState:
+    """The state at the start of a phase with new first weights, drawn from a seed of its own."""
+    return old.started_with(
+        {"batch_stats": {}, **weights(config, networks.network(config), FRESH * number)}
+    )
 
 
 def _heads(config: Mapping[str, Any], model: Any) -> dict[str, Any]:

@@ -63,6 +63,8 @@ def train(
             phase = build.phase(config, progress.phase)
             state = parallel.replicate(build.like_phase(state, phase), devices)
             batch, resident = _load(feeder, phase, state, devices)
+            if phase.spec["fresh"]:  # after the feed, which may ask the old weights for guesses
+                state = parallel.replicate(build.anew(config, state, progress.phase), devices)
             watch.begin(progress.phase, 0)
             log.say(f"phase {phase.spec['name']!r} begins at step {progress.step}")
 

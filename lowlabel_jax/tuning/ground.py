@@ -34,6 +34,7 @@ class Ground(NamedTuple):
     deadline: float  # of the monotonic clock: no trial begins after it, and what there is counts
     stop: float  # likewise, but the rest is left for another day
     programs: dict[str, Any]  # compiled steps by structure, filled by trial.program
+    teachers: dict[int, np.ndarray]  # fold -> guesses [n, k] of its unlabelled images, by semi
     spent: Counter  # "steps" and "images" of trials so far, counted by trial.steps_of
 
     @property

@@ -11,6 +11,7 @@ from lowlabel_jax.tuning.findings import applied
 from lowlabel_jax.tuning.ground import Ground
 from lowlabel_jax.tuning.phase import supervised
 
+STUDENT = "noisy_student"
 LOOKS = 40  # looks at the validation set in a phase of full length
 WINDOW = 10  # of them that the plateau is judged by
 
@@ -31,6 +32,7 @@ def phased(ground: Ground, config: Config, validates: bool) -> Config:
                 "objective": phases[name]["objective"],
                 "moves": "statistics",
                 "length": {"steps": budget.warmup},
+                "fresh": phases[name]["objective"]["name"] == STUDENT,  # a student begins anew
             }
         config.order = tuple(n for name in order for n in (f"statistics_{name}", name))
         config.phases = phases

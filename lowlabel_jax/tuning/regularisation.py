@@ -74,7 +74,7 @@ def _numbers(ground: Ground, config: Config, analysis: Mapping[str, Any]) -> lis
     ]
     run = judge(ground, config, list(choices))
     clusters = {f"{STRONG}.name": "clusters", f"{STRONG}.flip": _flips(config)}
-    if "fill" in config.augment.strong:
+    if isinstance(config.augment.strong.get("fill"), str):  # of RandAugment it is a grey level
         clusters[f"{STRONG}.fill"] = config.augment.strong.fill
     rows = search(
         ground,

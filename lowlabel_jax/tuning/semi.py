@@ -1,10 +1,11 @@
 """The semi-supervised method and its numbers: threshold, weight of the unlabelled loss, mu."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 from lowlabel_jax.configuration.keys import Config
 from lowlabel_jax.core import named
@@ -15,8 +16,9 @@ from lowlabel_jax.tuning.judging import given_numbers, judge
 from lowlabel_jax.tuning.phase import supervised
 from lowlabel_jax.tuning.search import Values, better, choose, search
 
+STUDENT = "noisy_student"  # taught by what the supervised phase has guessed
 NAME, THRESHOLD, WEIGHT = "objective.name", "objective.threshold", "objective.weight"
-METHODS = ("fixmatch", "freematch", "softmatch")  # what wins where labels are few: docs/methods.md
+METHODS = ("fixmatch", "freematch", "softmatch", STUDENT)  # docs/methods.md says why these
 SHORT = 0.99  # the papers' memory of 0.999 outlasts a short phase
 NUMBERS = ((0.6, 1.0), (0.9, 1.0), (0.8, 2.0), (0.95, 1.0), (0.8, 0.5))  # threshold, weight
 PATH_MU = "batch.mu"
@@ -27,9 +29,15 @@ def learn(ground: Ground, config: Config) -> dict[str, Any]:
 
     Trials begin with the weights that the supervised phase would hand over.
     """
-    warm, doubts = taught(ground, config)
-    run = judge(ground, config, (THRESHOLD, WEIGHT), warm)
     tried = _methods(config)[: max(ground.budget.semi // 2, 1)]
+    teaches = any(values[NAME] == STUDENT for values in tried)
+    warm, doubts = taught(ground, config, teaches)
+    going_on = judge(ground, config, (THRESHOLD, WEIGHT), warm)
+    from_scratch = judge(ground, config, (THRESHOLD, WEIGHT))
+
+    def run(values: Values) -> Iterator[np.ndarray]:
+        return from_scratch(values) if values[NAME] == STUDENT else going_on(values)
+
     rows = search(ground, "method", tried, {}, len(tried), run, "method")
     best, error = choose(rows)
     for what, share in (("numbers", 2 / 3), ("mu", 1)):
@@ -52,14 +60,21 @@ def learn(ground: Ground, config: Config) -> dict[str, Any]:
     }
 
 
-def taught(ground: Ground, config: Config) -> tuple[list[Any], list[dict[str, Any]]]:
-    """(for each fold the averaged variables after a supervised trial, labels that it doubts)."""
+def taught(
+    ground: Ground, config: Config, teaches: bool = False
+) -> tuple[list[Any], list[dict[str, Any]]]:
+    """(for each fold the averaged variables after a supervised trial, labels that it doubts).
+
+    teaches: its guesses of the unlabelled images are kept as well, for a student.
+    """
     config, found, guesses = supervised(config), [], []
     given, steps = given_numbers(config, {}, ()), ground.budget.trial
     for fold in range(len(ground.folds)):
         made = trial.program(ground, config, fold, steps, list(given))
         state = trial.trained(ground, made, fold, given, steps)
         guesses.append(trial.guesses(ground, made, fold, state))
+        if teaches:
+            ground.teachers[fold] = trial.guesses(ground, made, fold, state, "unlabelled")
         found.append(jax.device_get(state.ema))
     return found, look.doubts(ground, guesses)
 
@@ -72,7 +87,8 @@ def _methods(config: Config) -> list[Values]:
         if name != own["name"]:
             known = {k: o.default for k, o in named.options("objective", name).items()}
             decay = {"objective.decay": SHORT} if "decay" in known else {}
-            found.append({NAME: name, **_numbers(known), **decay})
+            taught_by = {"teacher": "phase"} if name == STUDENT else {}
+            found.append({NAME: name, **_numbers(known), **decay, **taught_by})
     return found
 
 

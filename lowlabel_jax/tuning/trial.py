@@ -127,7 +127,8 @@ def steps_of(
     devices = parallel.device_count(made.config["devices"])
     how = {**made.config["feed"], "balanced": made.config["batch"]["balanced"]}
     seed, sizes = made.config["seeds"]["order"], made.phase.batch_sizes
-    fed = feed.open_feed(ground.source, ground.folds[fold], sizes, seed, **how)
+    beside = {"unlabelled": {"teacher": ground.teachers[fold]}} if fold in ground.teachers else None
+    fed = feed.open_feed(ground.source, ground.folds[fold], sizes, seed, beside, **how)
     try:
         resident = parallel.replicate(fed.resident, devices)
         for step, given in enumerate(numbers):
@@ -167,9 +168,11 @@ def looks(
             yield bounded(guesses(ground, made, fold, now), truth(ground, fold))
 
 
-def guesses(ground: Ground, made: Program, fold: int, state: Any) -> np.ndarray:
-    """The averaged weights' probabilities [n, k] for the fold's validation images."""
-    images = Images(ground.source, "train", ground.folds[fold].validation)
+def guesses(
+    ground: Ground, made: Program, fold: int, state: Any, of: str = "validation"
+) -> np.ndarray:
+    """The averaged weights' probabilities [n, k] for a set of the fold."""
+    images = Images(ground.source, "train", getattr(ground.folds[fold], of))
     return made.predict({"ema": state.ema}, images)["ema"]
 
 
