@@ -63,8 +63,7 @@ def train(
             phase = build.phase(config, progress.phase)
             state = parallel.replicate(build.like_phase(state, phase), devices)
             batch, resident = _load(feeder, phase, state, devices)
-            if phase.spec["fresh"]:  # after the feed, which may ask the old weights for guesses
-                state = parallel.replicate(build.anew(config, state, progress.phase), devices)
+            state = _anew(config, state, phase, devices)  # the feed may ask the old weights
             watch.begin(progress.phase, 0)
             log.say(f"phase {phase.spec['name']!r} begins at step {progress.step}")
 
@@ -140,6 +139,16 @@ def _load(
     feed = feeder(phase, state)
     resident = parallel.replicate(feed.resident, devices)
     return lambda step: parallel.shard(feed.batch(step), devices), resident
+
+
+def _anew(
+    config: Mapping[str, Any], state: TrainState, phase: build.Phase, devices: int
+) -> TrainState:
+    """The state that a phase begins with: new first weights where it asks for them."""
+    if not phase.spec["fresh"]:
+        return state
+    number = config["phases"].index(phase.spec)
+    return parallel.replicate(build.anew(config, state, number), devices)
 
 
 def _tally(progress: Progress, metrics: Any, directory: Path) -> Progress:
