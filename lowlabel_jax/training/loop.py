@@ -54,7 +54,6 @@ def train(
     batch, resident = _load(feeder, phase, state, devices)
     pending, saved, over = None, time.monotonic(), ending(progress, phase.spec)
     watch.begin(progress.phase, progress.step - progress.began)
-
     while True:
         if over:
             if progress.phase + 1 == len(config["phases"]):
@@ -63,7 +62,7 @@ def train(
             phase = build.phase(config, progress.phase)
             state = parallel.replicate(build.like_phase(state, phase), devices)
             batch, resident = _load(feeder, phase, state, devices)
-            state = _anew(config, state, phase, devices)  # the feed may ask the old weights
+            state = _anew(config, state, progress.phase, devices) if phase.spec["fresh"] else state
             watch.begin(progress.phase, 0)
             log.say(f"phase {phase.spec['name']!r} begins at step {progress.step}")
 
@@ -141,14 +140,9 @@ def _load(
     return lambda step: parallel.shard(feed.batch(step), devices), resident
 
 
-def _anew(
-    config: Mapping[str, Any], state: TrainState, phase: build.Phase, devices: int
-) -> TrainState:
-    """The state that a phase begins with: new first weights where it asks for them."""
-    if not phase.spec["fresh"]:
-        return state
-    number = config["phases"].index(phase.spec)
-    return parallel.replicate(build.anew(config, state, number), devices)
+def _anew(config: Mapping[str, Any], old: TrainState, number: int, devices: int) -> TrainState:
+    """The state at the start of phase `number` with new first weights, on the devices."""
+    return parallel.replicate(build.anew(config, old, number), devices)
 
 
 def _tally(progress: Progress, metrics: Any, directory: Path) -> Progress:
