@@ -52,9 +52,9 @@ def test_a_run_learns_trains_in_phases_and_reports(whole, capsys):
     assert learnt["method"] == "auto" and learnt["tune"]["budget"] == "off"
     names = [spec["name"] for spec in learnt["phases"]]
     assert names == [
-        "statistics_supervised",
+        "warm_1",
         "supervised",
-        "statistics_semi_supervised",
+        "warm_2",
         "semi_supervised",
     ]
     assert [spec["steps"] for spec in learnt["phases"]] == [2, 4, 2, 6]

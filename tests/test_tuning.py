@@ -386,14 +386,24 @@ def test_the_phases_of_a_learnt_config_are_a_config(tmp_path, validates):
     found = lengths.phased(ground_of(tmp_path), findings.applied(config, []), validates)
     check(found)
     assert found.order == (
-        "statistics_supervised",
+        "warm_1",
         "supervised",
-        "statistics_semi_supervised",
+        "warm_2",
         "semi_supervised",
     )
     assert found.phases.supervised.objective.mixup == 0.2
     assert found.phases.semi_supervised.objective.name == "fixmatch"
     assert found.phases.supervised.get("plateau", 0) == (lengths.WINDOW if validates else 0)
+
+
+def test_a_network_whose_norms_rest_has_no_warm_up(tmp_path):
+    config = config_of("fixmatch")
+    with config.unlocked():
+        config.phases = {"supervised": {"objective": {"name": "supervised"}}}
+        config.model.batch_norm = False
+    found = lengths.phased(ground_of(tmp_path), findings.applied(config, []), False)
+    check(found)
+    assert found.order == ("supervised", "semi_supervised")
 
 
 def test_a_preset_is_saved_loaded_and_refused_where_it_is_none(tmp_path):

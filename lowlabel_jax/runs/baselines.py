@@ -9,18 +9,19 @@ All of them train on all the labels for as many steps as the run took: a baselin
 validation set, and where the run spares a tenth of its labels for one, it is the run's loss.
 """
 
-import time
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from lowlabel_jax.configuration.keys import Config, assign
 from lowlabel_jax.configuration.resolve import as_dict
 from lowlabel_jax.core import files, log
+from lowlabel_jax.core.errors import Interrupted
 from lowlabel_jax.runs import compare as comparison
 from lowlabel_jax.runs import directory as rundir
-from lowlabel_jax.runs import sweep
+from lowlabel_jax.runs import several, sweep
 from lowlabel_jax.tuning import budgets
 from lowlabel_jax.tuning.findings import applied
 
@@ -31,29 +32,35 @@ WORKERS = 2  # runs side by side on a CPU
 def compare(asked: Config, learnt: Config, directory: Path, max_seconds: float = 0) -> None:
     """Train what the run is compared with, in DIR/comparison, and write compare.json there.
 
-    A run that is finished is left as it is; past max_seconds none begins.
+    A run that is finished is left as it is; past max_seconds what is under way is saved and left.
     """
     if not (count := budgets.of(asked.tune).seeds):
         return
-    folder, deadline = directory / "comparison", time.monotonic() + (max_seconds or float("inf"))
+    folder, steps = directory / "comparison", rundir.status(directory)["step"]
     folder.mkdir(exist_ok=True)
-    steps = rundir.status(directory)["step"]
     found = distinct(methods(asked, learnt, steps))
     for name, config in found.items():
         files.write_json(folder / f"{name}.json", as_dict(config))
     jobs = list(jobs_of(folder, found, asked.seed, count))
-    todo = [job for job in jobs if rundir.status(folder / job[0]).get("state") != "finished"]
-    log.say(f"comparing over {count} draws of the labels: {len(todo)} of {len(jobs)} runs to do")
-
-    def run(job: tuple[str, Path, list[str]]) -> None:
-        if time.monotonic() < deadline:
-            sweep.run_one(str(job[1]), (job[0], job[2]), folder, WORKERS)
-
-    with ThreadPoolExecutor(WORKERS) as pool:
-        list(pool.map(run, todo))
-    done = [folder / name for name, _, _ in jobs]
+    finished = [rundir.status(Path(run)).get("state") == "finished" for run, _, _ in jobs]
+    log.say(f"comparing over {count} draws: {finished.count(False)} of {len(jobs)} runs to do")
+    if not all(finished):
+        several.write(folder / "jobs.json", jobs, max_seconds)
+        train_all(folder / "jobs.json")
+    done = [Path(run) for run, _, _ in jobs]
     done = [place for place in done if rundir.status(place).get("state") == "finished"]
+    if max_seconds and len(done) < len(jobs):
+        left = f"{len(jobs) - len(done)} runs of the comparison are left"
+        raise Interrupted(f"the time is over and {left}: the same command goes on", 0)
     comparison.write(comparison.compare([directory, *done]), folder)
+
+
+def train_all(jobs: Path) -> None:
+    """Processes side by side share the jobs; what fails is said, and its log named."""
+    command = [sys.executable, "-m", "lowlabel_jax.runs.several", str(jobs)]
+    at_work = [subprocess.Popen(command, env=sweep.share(WORKERS)) for _ in range(WORKERS)]
+    if any([process.wait() for process in at_work]):
+        log.warn("a run of the comparison failed: its train.log says why; the others go on.")
 
 
 def methods(asked: Config, learnt: Config, steps: int) -> dict[str, Config]:
@@ -97,14 +104,12 @@ def alone(learnt: Config, steps: int, settings: Config, objective: dict[str, Any
     return applied(config, [])
 
 
-def jobs_of(
-    folder: Path, names: Iterable[str], first: int, count: int
-) -> Iterator[tuple[str, Path, list[str]]]:
-    """(run, config, overrides) of each; auto's own first seed is the run that this belongs to."""
+def jobs_of(folder: Path, names: Iterable[str], first: int, count: int) -> Iterator[several.Job]:
+    """Each run; auto's own first seed is the run that this belongs to."""
     for seed in range(first, first + count):
         for name in names:
             if name != AUTO or seed != first:
                 overrides = [f"--config.seed={seed}"]
                 if name != AUTO:
                     overrides += [f"--config.method={name}"]
-                yield f"{name}-seed{seed}", folder / f"{name}.json", overrides
+                yield str(folder / f"{name}-seed{seed}"), str(folder / f"{name}.json"), overrides

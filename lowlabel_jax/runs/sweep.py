@@ -14,6 +14,7 @@ from lowlabel_jax.configuration import check, load
 from lowlabel_jax.core import files, log
 from lowlabel_jax.core.errors import UserError, problems
 from lowlabel_jax.runs import directory as rundir
+from lowlabel_jax.runs.several import ending
 
 
 def sweep(file: str, overrides: Sequence[str], folder: Path, workers: int) -> int:
@@ -27,7 +28,7 @@ def sweep(file: str, overrides: Sequence[str], folder: Path, workers: int) -> in
         files.write_json(folder / "sweep.json", {name: list(args) for name, args in jobs.items()})
         log.say(f"{len(jobs)} runs in {folder}, {workers} at a time; each logs to its train.log")
         with ThreadPoolExecutor(workers) as pool:
-            done = pool.map(lambda job: run_one(file, job, folder, workers), jobs.items())
+            done = pool.map(lambda job: _run(file, job, folder, workers), jobs.items())
             failed = [name for name, status in zip(jobs, done, strict=True) if status]
     compare_and_say(
         [folder / name for name in jobs], folder, load.read_module(file.partition(":")[0])
@@ -93,8 +94,7 @@ def compare_and_say(runs: Iterable[Path], folder: Path, config: ModuleType) -> N
     log.say("next: " + "\n      ".join(map(log.typed, following)))
 
 
-def run_one(file: str, job: tuple[str, list[str]], folder: Path, workers: int) -> int:
-    """One run (its name below the folder, its overrides) as a process; its exit code."""
+def _run(file: str, job: tuple[str, list[str]], folder: Path, workers: int) -> int:
     name, arguments = job
     run = folder / name
     log.say(f"  {name}: begins" if not rundir.status(run) else f"  {name}: looked at again")
@@ -105,12 +105,12 @@ def run_one(file: str, job: tuple[str, list[str]], folder: Path, workers: int) -
     with open(run / "train.log", "a", encoding="utf-8") as out:
         out.write(f"$ {shlex.join(command)}\n")
         out.flush()
-        status = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, env=_share(workers))
-    log.say(f"  {name}: {_ending(run, status.returncode)}")
+        status = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, env=share(workers))
+    log.say(f"  {name}: {ending(rundir.status(run), status.returncode)}")
     return status.returncode
 
 
-def _share(workers: int) -> dict[str, str]:
+def share(workers: int) -> dict[str, str]:
     """The environment of one of several workers: each has its share of the cores."""
     cores = len(os.sched_getaffinity(0))
     if workers > 1 and "xla_force_host_platform_device_count" not in os.environ.get(
@@ -118,11 +118,3 @@ def _share(workers: int) -> dict[str, str]:
     ):
         return {"NPROC": str(max(cores // workers, 1)), **os.environ}
     return dict(os.environ)
-
-
-def _ending(run: Path, code: int) -> str:
-    status = rundir.status(run)
-    if code or status.get("state") != "finished":
-        return f"{status.get('state', 'failed')} (exit code {code})"
-    found = status.get("accuracy", {})
-    return "finished, " + ", ".join(f"{name} accuracy {value:.4f}" for name, value in found.items())

@@ -7,6 +7,9 @@ and unlabelled images together: what the self-tuning trainer does (docs/auto.md)
 from typing import Any
 
 from lowlabel_jax.configuration.keys import Config
+from lowlabel_jax.core.errors import UserError
+from lowlabel_jax.training import networks, statistics
+from lowlabel_jax.tuning import trial
 from lowlabel_jax.tuning.findings import applied
 from lowlabel_jax.tuning.ground import Ground
 from lowlabel_jax.tuning.phase import supervised
@@ -27,17 +30,32 @@ def phased(ground: Ground, config: Config, validates: bool) -> Config:
         phases["semi_supervised"] = both
         order.append("semi_supervised")
     with (config := applied(config, [])).unlocked():
-        for name in list(order):
-            phases[f"statistics_{name}"] = {
+        warms = moving_norms(ground, config)
+        for number, name in enumerate(order if warms else (), 1):
+            phases[f"warm_{number}"] = {
                 "objective": phases[name]["objective"],
                 "moves": "statistics",
                 "length": {"steps": budget.warmup},
                 "fresh": phases[name]["objective"]["name"] == STUDENT,  # a student begins anew
             }
-        config.order = tuple(n for name in order for n in (f"statistics_{name}", name))
+        if warms:
+            order = [n for i, name in enumerate(order, 1) for n in (f"warm_{i}", name)]
+        config.order = tuple(order)
         config.phases = phases
         config.evaluate_every = _every(budget.supervised) if validates else 0
     return config
+
+
+def moving_norms(ground: Ground, config: Config) -> bool:
+    """Whether the network has a BatchNorm whose statistics training would move."""
+    made = trial.single(ground, config, ground.split, 1)
+    try:
+        statistics.moving(
+            networks.network(made), tuple(ground.source.image_shape), made["phases"][0]
+        )
+    except UserError:
+        return False
+    return True
 
 
 def _section(
