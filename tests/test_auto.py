@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lowlabel_jax.configuration import keys, resolve
+from lowlabel_jax.configuration import keys, load, resolve
 from lowlabel_jax.configuration.check import check
 from lowlabel_jax.core import files
 from lowlabel_jax.core.errors import Interrupted, UserError
@@ -127,7 +127,7 @@ def test_time_that_is_over_leaves_the_rest_for_the_same_command(tmp_path, monkey
 
 
 def test_baselines_have_the_network_the_labels_and_the_steps_of_the_run(whole):
-    asked, learnt = config(), auto.learnt_config(config(), whole)
+    asked, learnt = load.override(config(), {}), auto.learnt_config(config(), whole)
     found = baselines.methods(asked, learnt, steps=14)
     assert list(found) == ["untuned", "supervised-weak", "supervised-strong", "auto"]
     for name, made in found.items():
