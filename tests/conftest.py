@@ -25,6 +25,18 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
+DEAR = Path(__file__).parent / "dear.txt"  # ids of tests that take 5 s and more, of which others
+# like them are in the default suite; from `pytest --durations=400`
+
+
+def pytest_collection_modifyitems(items):
+    """What is dear is slow, so that the default suite stays below 15 minutes."""
+    dear = set(DEAR.read_text(encoding="utf-8").splitlines())
+    for item in items:
+        if item.nodeid in dear:
+            item.add_marker(pytest.mark.slow)
+
+
 def guarded(real):
     """A function of sockets that takes addresses of this machine alone."""
 

@@ -104,3 +104,10 @@ def test_every_public_function_says_what_it_does():
 def test_every_module_but_start_leaves_the_configuration_of_jax_alone():
     said = [p.name for p in FILES if "jax.config.update" in p.read_text()]
     assert said in ([], ["compiling.py"])
+
+
+def test_what_is_listed_as_dear_is_there():
+    for line in (PACKAGE.parent / "tests" / "dear.txt").read_text().splitlines():
+        file, _, name = line.partition("::")
+        text = (PACKAGE.parent / file).read_text()
+        assert f"def {name.partition('[')[0]}(" in text, line
