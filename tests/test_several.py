@@ -1,4 +1,4 @@
-"""Runs that share a process: each once, a busy one left to who has it, a broken one no one's end."""
+"""Runs that share a process: each once, a busy one left to its owner, a broken one no end."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from tests import tiny_config
 
 @pytest.fixture
 def jobs(tmp_path, monkeypatch):
-    """(the jobs' file, a directory for each job): two good ones and one whose batch is too large."""
+    """(the jobs' file, a directory for each job): two good ones and one with too many labels."""
     monkeypatch.setattr(start, "jax_ready", lambda: None)
     config = tmp_path / "config.json"
     files.write_json(config, resolve.as_dict(load.override(tiny_config.get_config(), {})))
