@@ -92,6 +92,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
             config,
             Path(options.workdir),
             command=["python", "launch.py", *sys.argv[1:]],
+            resume=options.resume,
             overwrite=options.overwrite,
             max_seconds=options.max_seconds,
         )

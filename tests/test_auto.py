@@ -105,6 +105,13 @@ def test_another_config_is_refused_where_something_was_learnt(whole):
         auto.auto(config(**{"batch.mu": 2}), whole)
 
 
+def test_resume_is_obeyed(whole, tmp_path):
+    with pytest.raises(UserError, match="resume=never"):
+        auto.auto(config(), whole, resume="never")
+    with pytest.raises(UserError, match="no run to resume"):
+        auto.auto(config(), tmp_path / "run", resume="must")
+
+
 def test_time_that_is_over_leaves_the_rest_for_the_same_command(tmp_path, monkeypatch, whole):
     clock = [0.0]
     real = search._one

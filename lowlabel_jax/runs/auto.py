@@ -34,6 +34,7 @@ def auto(
     directory: Path,
     *,
     command: Sequence[str] = (),
+    resume: str = "auto",
     overwrite: bool = False,
     max_seconds: float = 0,
 ) -> dict[str, Any]:
@@ -48,12 +49,25 @@ def auto(
     if overwrite and (directory / "tuning").exists():
         with files.locked(directory):
             rundir.overwrite(directory)
+    check_resume(directory, resume)
     learnt = learnt_config(config, directory, max_seconds)
     numbers = trained(learnt, directory, command, left(max_seconds, began))
     baselines.compare(config, learnt, directory, left(max_seconds, began))
     auto_report.report(directory)
     log.say(auto_words.words(directory))
     return numbers
+
+
+def check_resume(directory: Path, mode: str) -> None:
+    """Raise UserError where `--resume` and what the directory holds do not go together."""
+    begun = (directory / "tuning").exists()
+    if mode == "never" and begun:
+        raise UserError(
+            f"{directory} holds a self-tuned run and --resume=never was given.",
+            "give another --workdir, or add --overwrite to move it to its trash/.",
+        )
+    if mode == "must" and not begun:
+        raise UserError(f"{directory} holds no run to resume.", "leave --resume=must out.")
 
 
 def left(max_seconds: float, began: float) -> float:

@@ -9,7 +9,7 @@ from lowlabel_jax.tuning import distance, presets
 from lowlabel_jax.tuning.ground import Ground
 from lowlabel_jax.tuning.judging import judge
 from lowlabel_jax.tuning.phase import of_phase, supervised
-from lowlabel_jax.tuning.search import Row, Values, better, choose, search
+from lowlabel_jax.tuning.search import Row, Values, better, choose, evidence, numbered, search
 
 STRONG = "augment.strong"
 CLUSTERS = {cluster: f"{STRONG}.{cluster}" for cluster in distance.CLUSTERS}
@@ -33,22 +33,11 @@ def learn(ground: Ground, config: Config) -> dict[str, Any]:
     analysis = distance.analyse(ground, taught)
     rows = _numbers(ground, taught, analysis)
     row, error = choose(rows)
-    more = _structure(ground, taught, row)
-    more = [r._replace(number=len(rows) + i) for i, r in enumerate(more)]
+    more = numbered(rows, _structure(ground, taught, row))
     rows, (row, error) = [*rows, *more], better(row, error, more)
-    why = (
-        f"validation loss {row.mean:.3f} against {rows[0].mean:.3f} of the settings as they were "
-        f"(standard error of the difference {error:.3f}, {len(rows)} trials)"
-    )
-    return {
-        "distance": analysis,
-        "trials": [r.to_json() for r in rows],
-        "chosen": row.number,
-        "standard_error": error,
-        "why": why,
-        "preset": None,
-        "findings": of_phase(config, row.values, why),
-    }
+    kept = evidence(rows, row, error)
+    found = of_phase(config, row.values, kept["why"])
+    return {"distance": analysis, **kept, "preset": None, "findings": found}
 
 
 def by_preset(config: Config, preset: Mapping[str, Any]) -> dict[str, Any]:

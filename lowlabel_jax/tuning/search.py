@@ -99,6 +99,22 @@ def better(best: Row, error: float, more: Sequence[Row]) -> tuple[Row, float]:
     return (best, error) if row is best else (row, found)
 
 
+def numbered(rows: Sequence[Row], more: Sequence[Row]) -> list[Row]:
+    """More rows, numbered on from those before them."""
+    return [row._replace(number=len(rows) + i) for i, row in enumerate(more)]
+
+
+def evidence(rows: Sequence[Row], best: Row, error: float) -> dict[str, Any]:
+    """What a part keeps of its trials, the first of which is the config as it was."""
+    return {
+        "trials": [row.to_json() for row in rows],
+        "chosen": best.number,
+        "standard_error": error,
+        "why": f"validation loss {best.mean:.3f} against {rows[0].mean:.3f} as it was "
+        f"(standard error of the difference {error:.3f}, {len(rows)} trials)",
+    }
+
+
 def said(values: Mapping[str, Any]) -> str:
     """Values in a line: their settings' last names."""
     shown = {path: f"{v:.3g}" if isinstance(v, float) else str(v) for path, v in values.items()}

@@ -14,7 +14,7 @@ from lowlabel_jax.tuning.findings import finding
 from lowlabel_jax.tuning.ground import Ground
 from lowlabel_jax.tuning.judging import given_numbers, judge
 from lowlabel_jax.tuning.phase import supervised
-from lowlabel_jax.tuning.search import Values, better, choose, search
+from lowlabel_jax.tuning.search import Values, better, choose, evidence, numbered, search
 
 STUDENT = "noisy_student"  # taught by what the supervised phase has guessed
 NAME, THRESHOLD, WEIGHT = "objective.name", "objective.threshold", "objective.weight"
@@ -43,21 +43,11 @@ def learn(ground: Ground, config: Config) -> dict[str, Any]:
     for what, share in (("numbers", 2 / 3), ("mu", 1)):
         room = ground.budget.semi - len(rows)
         tried = _others(config, best.values, what)[: math.ceil(share * room)]
-        found = search(ground, what, tried, {}, len(tried), run, what)
-        more = [r._replace(number=len(rows) + i) for i, r in enumerate(found)]
+        more = numbered(rows, search(ground, what, tried, {}, len(tried), run, what))
         rows, (best, error) = [*rows, *more], better(best, error, more)
-    why = (
-        f"validation loss {best.mean:.3f} against {rows[0].mean:.3f} of the method as it was "
-        f"(standard error of the difference {error:.3f}, {len(rows)} trials)"
-    )
-    return {
-        "label_noise": doubts,
-        "trials": [r.to_json() for r in rows],
-        "chosen": best.number,
-        "standard_error": error,
-        "why": why,
-        "findings": [finding(config, path, v, why) for path, v in best.values.items()],
-    }
+    kept = evidence(rows, best, error)
+    found = [finding(config, path, value, kept["why"]) for path, value in best.values.items()]
+    return {"label_noise": doubts, **kept, "findings": found}
 
 
 def taught(
