@@ -105,6 +105,16 @@ def test_another_config_is_refused_where_something_was_learnt(whole):
         auto.auto(config(**{"batch.mu": 2}), whole)
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"tune.learn": ("rat",)}, "'rate'"), ({"tune.preset": "CIFAR10_SMAL"}, "CIFAR10_SMALL")],
+)
+def test_a_mistyped_part_or_preset_begins_nothing(tmp_path, changes, said):
+    with pytest.raises(UserError, match=said):
+        auto.auto(config(**changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_resume_is_obeyed(whole, tmp_path):
     with pytest.raises(UserError, match="resume=never"):
         auto.auto(config(), whole, resume="never")

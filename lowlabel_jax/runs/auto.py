@@ -45,6 +45,7 @@ def auto(
     """
     began = time.monotonic()
     check(config)
+    tune.check(config)
     rundir.usable(directory)
     if overwrite and (directory / "tuning").exists():
         with files.locked(directory):

@@ -10,6 +10,7 @@ from typing import Any
 
 from lowlabel_jax.configuration.keys import Config
 from lowlabel_jax.core import files, log, units
+from lowlabel_jax.core.errors import UserError, nearest
 from lowlabel_jax.tuning import (
     batch_size,
     learning_rate,
@@ -30,6 +31,18 @@ PARTS: dict[str, tuple[str, Learn]] = {
     "regularisation": ("regularisation", regularisation.learn),
     "semi": ("semi-supervised method", semi.learn),
 }
+
+
+def check(config: Config) -> None:
+    """Raise UserError for a part that there is not, or a preset, before anything is begun."""
+    known = ("model", *PARTS)
+    if wrong := [part for part in config.tune.learn if part not in known]:
+        raise UserError(
+            f"tune.learn names {wrong[0]!r}.{nearest(wrong[0], known)}",
+            f"it may name {', '.join(known)}.",
+        )
+    if config.tune.preset:
+        presets.load(config.tune.preset)
 
 
 def tune(ground: Ground, config: Config, validation: str) -> Config:
