@@ -310,6 +310,8 @@ def test_past_the_deadline_only_the_default_is_tried(tmp_path):
     ground, log = ground_of(tmp_path, deadline=time.monotonic() - 1), []
     rows = search.search(ground, "s", [{"x": 0.0}, {"x": 1.0}], {}, 2, parabola(log), "trial")
     assert [r.values for r in rows] == [{"x": 0.0}]
+    more = search.search(ground, "more", [{"x": 1.0}], {}, 1, parabola(log), "trial", least=0)
+    assert more == [] and len(log) == 1  # what builds on it is left
 
 
 def test_when_all_time_is_over_the_rest_is_left(tmp_path):

@@ -89,7 +89,7 @@ def _structure(ground: Ground, config: Config, best: Row) -> list[Row]:
     tried = tried[: max(ground.budget.regularisation // 2, 1)]
     numbers = [path for path, value in best.values.items() if isinstance(value, float)]
     run = judge(ground, config, numbers)
-    return search(ground, "structure", tried, {}, len(tried), run, "regularisation")
+    return search(ground, "structure", tried, {}, len(tried), run, "regularisation", 0)
 
 
 def _flips(config: Config) -> bool:

@@ -57,17 +57,18 @@ def search(
     trials: int,
     run: Trial,
     what: str,
+    least: int = 1,
 ) -> list[Row]:
     """At most so many trials: those of `first` in turn, then what TPE suggests of the space.
 
     space: path -> an Optuna distribution. A trial that is worse than half of those before it at a
     look is stopped there (successive halving, arXiv:1810.05934). Past the deadline only the first
-    one is made.
+    `least` are made: the config as it was, which others are held against.
     """
     with _quiet():
         study = _study(ground, name)
         for number in range(len(_rows(study)), trials if space else min(trials, len(first))):
-            if ground.late and number:
+            if ground.late and number >= least:
                 break
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # a value of `first` may lie off the grid

@@ -43,7 +43,7 @@ def learn(ground: Ground, config: Config) -> dict[str, Any]:
     for what, share in (("numbers", 2 / 3), ("mu", 1)):
         room = ground.budget.semi - len(rows)
         tried = _others(config, best.values, what)[: math.ceil(share * room)]
-        more = numbered(rows, search(ground, what, tried, {}, len(tried), run, what))
+        more = numbered(rows, search(ground, what, tried, {}, len(tried), run, what, 0))
         rows, (best, error) = [*rows, *more], better(best, error, more)
     kept = evidence(rows, best, error)
     found = [finding(config, path, value, kept["why"]) for path, value in best.values.items()]
