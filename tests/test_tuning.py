@@ -17,6 +17,7 @@ from lowlabel_jax.data.source import from_arrays, open_source
 from lowlabel_jax.tuning import (
     batch_size,
     distance,
+    finals,
     findings,
     judging,
     learning_rate,
@@ -312,6 +313,31 @@ def test_past_the_deadline_only_the_default_is_tried(tmp_path):
     assert [r.values for r in rows] == [{"x": 0.0}]
     more = search.search(ground, "more", [{"x": 1.0}], {}, 1, parabola(log), "trial", least=0)
     assert more == [] and len(log) == 1  # what builds on it is left
+
+
+def sprint(steps):
+    """Losses of trials in which a high x is quick at first and slow in the end."""
+
+    def run(values):
+        yield np.full((1, 4), 3 - values["x"] if steps <= BUDGET.trial else values["x"])
+
+    return run
+
+
+def test_what_wins_short_trials_must_hold_on_longer_ones(tmp_path):
+    budget, first = BUDGET._replace(supervised=40), [{"x": 0.5}, {"x": 2.0}]
+    ground = ground_of(tmp_path, budget=budget)
+    rows = search.search(ground, "s", first, {}, 2, sprint(BUDGET.trial), "trial")
+    quick, _ = search.choose(rows)
+    assert quick.values == {"x": 2.0}
+    assert finals.final(ground, "s", rows[0], rows[0], sprint) == []  # nothing to confirm
+    ends = finals.final(ground, "s", rows[0], quick, sprint, [{"x": 0.25}])
+    best, _, words = finals.verdict(ends)
+    assert best.values == {"x": 0.25} and "0.250 against 0.500" in words
+    late = ground_of(tmp_path / "late", budget=budget, deadline=time.monotonic() - 1)
+    assert finals.final(late, "s", rows[0], quick, sprint) == []
+    short = ground_of(tmp_path / "short")  # the phase itself is no longer than a trial
+    assert finals.final(short, "s", rows[0], quick, sprint) == []
 
 
 def test_when_all_time_is_over_the_rest_is_left(tmp_path):

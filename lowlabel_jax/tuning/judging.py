@@ -16,14 +16,19 @@ RATE = "optimizer.rate.peak"  # an argument of every program, so that many parts
 
 
 def judge(
-    ground: Ground, config: Config, numbers: Sequence[str] = (), warm: Sequence[Any] = ()
+    ground: Ground,
+    config: Config,
+    numbers: Sequence[str] = (),
+    warm: Sequence[Any] = (),
+    steps: int = 0,
 ) -> Trial:
     """run(values) -> losses [folds, n] after each look.
 
     values: path -> value. Those in `numbers` are arguments of one program; others change it.
     warm: the variables that each fold's trials begin with; none: first weights.
+    steps: of a trial; 0: as many as the budget says.
     """
-    steps, folds = ground.budget.trial, range(len(ground.folds))
+    steps, folds = steps or ground.budget.trial, range(len(ground.folds))
 
     def run(values: Values) -> Iterator[np.ndarray]:
         given = given_numbers(config, values, numbers)

@@ -11,6 +11,7 @@ from lowlabel_jax.configuration.keys import Config
 from lowlabel_jax.core import named
 from lowlabel_jax.training import build
 from lowlabel_jax.tuning import trial
+from lowlabel_jax.tuning.finals import final, verdict
 from lowlabel_jax.tuning.findings import finding
 from lowlabel_jax.tuning.ground import Ground
 from lowlabel_jax.tuning.judging import RATE, judge, looks_at
@@ -45,15 +46,23 @@ def learn(ground: Ground, config: Config) -> dict[str, Any]:
         "learning rate",
     )
     row, error = choose(rows)
-    chosen = row.values[RATE]
     why = (
         f"validation loss {row.mean:.3f} against {rows[0].mean:.3f} at {before:.3g} "
         f"(standard error of the difference {error:.3f}); {said(tested)}"
     )
+    halfway = {RATE: math.sqrt(row.values[RATE] * before)}  # a long run may want a rate between
+    ends = final(
+        ground, "rate", rows[0], row, lambda steps: judge(ground, taught, steps=steps), [halfway]
+    )
+    if ends:
+        row, error, words = verdict(ends)
+        why = f"{why}; {words}"
+    chosen = row.values[RATE]
     return {
         "range": tested,
         "halving": [_line(ground, r.values[RATE], r) for r in rows],
         "trials": [r.to_json() for r in rows],
+        "final": [r.to_json() for r in ends],
         "chosen": chosen,
         "standard_error": error,
         "why": why,

@@ -1,15 +1,25 @@
 """Augmentation, mixing, smoothing, dropout, weight decay: searched by levels of like distance."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lowlabel_jax.configuration.keys import Config
 from lowlabel_jax.core import named
 from lowlabel_jax.tuning import distance, presets
+from lowlabel_jax.tuning.finals import final, verdict
 from lowlabel_jax.tuning.ground import Ground
 from lowlabel_jax.tuning.judging import judge
 from lowlabel_jax.tuning.phase import of_phase, supervised
-from lowlabel_jax.tuning.search import Row, Values, better, choose, evidence, numbered, search
+from lowlabel_jax.tuning.search import (
+    Row,
+    Trial,
+    Values,
+    better,
+    choose,
+    evidence,
+    numbered,
+    search,
+)
 
 STRONG = "augment.strong"
 CLUSTERS = {cluster: f"{STRONG}.{cluster}" for cluster in distance.CLUSTERS}
@@ -35,7 +45,13 @@ def learn(ground: Ground, config: Config) -> dict[str, Any]:
     row, error = choose(rows)
     more = numbered(rows, _structure(ground, taught, row))
     rows, (row, error) = [*rows, *more], better(row, error, more)
+    ends = final(ground, "regularisation", rows[0], row, _longer(ground, taught, row.values))
+    words = ""
+    if ends:
+        best, error, words = verdict(ends)
+        row, words = rows[0] if best is ends[0] else row, f"; {words}"
     kept = evidence(rows, row, error)
+    kept |= {"why": kept["why"] + words, "final": [r.to_json() for r in ends]}
     found = of_phase(config, row.values, kept["why"])
     return {"distance": analysis, **kept, "preset": None, "findings": found}
 
@@ -87,9 +103,18 @@ def _structure(ground: Ground, config: Config, best: Row) -> list[Row]:
         if ground.source.image_shape[-1] == 3:  # a mirrored letter is another letter
             tried.append(best.values | {f"{STRONG}.flip": not best.values[f"{STRONG}.flip"]})
     tried = tried[: max(ground.budget.regularisation // 2, 1)]
-    numbers = [path for path, value in best.values.items() if isinstance(value, float)]
-    run = judge(ground, config, numbers)
+    run = judge(ground, config, _floats(best.values))
     return search(ground, "structure", tried, {}, len(tried), run, "regularisation", 0)
+
+
+def _longer(ground: Ground, config: Config, values: Values) -> Callable[[int], Trial]:
+    """steps -> what makes a trial of so many steps with values like these."""
+    return lambda steps: judge(ground, config, _floats(values), steps=steps)
+
+
+def _floats(values: Values) -> list[str]:
+    """The settings whose values are numbers that a program takes as arguments."""
+    return [path for path, value in values.items() if isinstance(value, float)]
 
 
 def _flips(config: Config) -> bool:
