@@ -36,7 +36,13 @@ PAPERS = {"cifar10": (40, 250, 4000), "cifar100": (400, 2500, 10_000), "svhn": (
 def tiny(config):
     """Overrides with which a config takes two small steps."""
     has_warmup = "warmup" in config.optimizer.rate
-    return (*TINY, *["--config.optimizer.rate.warmup=0"] * has_warmup)
+    phases = [f"--config.phases.{name}.length.steps=2" for name in with_length(config)]
+    return (*TINY, *["--config.optimizer.rate.warmup=0"] * has_warmup, *phases)
+
+
+def with_length(config):
+    """The phases that bring a length of their own."""
+    return [name for name in config.order if "length" in config.phases[name]]
 
 
 def noise(config, folder):
@@ -46,15 +52,14 @@ def noise(config, folder):
         return ()
     if source["name"] in LAYOUTS:
         found = ["pretrained.weights=", "image.size=32", *SMALL[config.model.name]]
-        for name in config.order:
-            found += [f"phases.{name}.length.steps=2"] if "length" in config.phases[name] else []
         found += [
             f"split.labelled.{unit}=5" for unit in config.split.labelled if unit != "fraction"
         ]
         given = LAYOUTS[source["name"]](folder / "data", source)
         return (*given, *(f"--config.{override}" for override in found))
     shape, classes = SHAPES[source.get("dataset", source["name"])]
-    rng, n = np.random.default_rng(0), 2 * classes
+    each = 20 if config.split.normal_classes else 2  # of which some are held out
+    rng, n = np.random.default_rng(0), each * classes
     sets = {f"x_{name}": rng.integers(0, 256, (n, *shape), np.uint8) for name in ("train", "test")}
     label = np.arange(n) % classes
     np.savez(folder / "noise.npz", **sets, y_train=label, y_test=label)
@@ -98,19 +103,26 @@ def in_a_table(root, source):
     return f"--config.source.path={root}/labels.csv", f"--config.source.images={root}/images"
 
 
-SMALL = {  # networks that want pretrained weights, as small ones without
+SMALL = {  # networks for photos as small ones, without pretrained weights
+    "vae": ("model.channels=(4,)", "model.units=8"),
     "vgg": ("model.width=4", "model.fc=8"),
     "efficientnet": (),
     "small_cnn": (),
 }
 ARGUMENTS = {  # configs whose argument changes what runs, beyond their default
     "cats_dogs": ("bottleneck", "finetune", "probe,labels=5"),
+    "digits_denoise": ("transfer", "scratch", "probe"),
     "food101_transfer": ("probe,labels=5", "finetune,labels=5", "fixmatch,labels=5"),
+    "mnist_denoise": ("transfer,unet", "probe"),
+    "mnist_vae": ("latent=2",),
     "moderation_csv": ("scratch",),
     "own_images": ("probe", "finetune", "bit"),
 }
 LAYOUTS = {"folder": in_folders, "food101": as_food101, "table": in_a_table}
-DEAR = ("cifar10_fixmatch", "cifar10_small", "mnist_fixmatch", "digits_compare")
+DEAR = (
+    *("cifar10_fixmatch", "cifar10_small", "mnist_fixmatch", "digits_compare"),
+    *("mnist_denoise", "mnist_vae", "mnist_anomaly"),
+)
 LIKE_CIFAR10 = ("cifar100_fixmatch", "stl10_fixmatch", "svhn_fixmatch")  # and as dear to compile
 
 

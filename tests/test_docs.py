@@ -19,6 +19,7 @@ from lowlabel_jax.pretrained import pixels
 from lowlabel_jax.pretrained.fitting import fitted
 from lowlabel_jax.pretrained.layout import layouts
 from tests import test_compare
+from tests.tiny_config import RESTORING
 from tools import model_tables, results
 
 ROOT = Path(__file__).parent.parent
@@ -26,7 +27,9 @@ METHODS = sorted(named.parts("objective"))
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 ARXIV = re.compile(r"\b(\d{4}\.\d{5})\b")
 ROW = re.compile(r"^\| `(\w+)` \| `([^`]+)` \|", re.M)  # of a table of options
-OTHERS = {"pseudo_label": "Lee"}  # methods whose own paper has no arXiv id: its author instead
+# methods whose own paper has no arXiv id: its author instead
+OTHERS = {"pseudo_label": "Lee", "reconstruction": "Hinton", "denoising": "Vincent"}
+CONFIGS = dict.fromkeys(RESTORING, "digits_denoise")  # that a page's command runs
 
 
 def page(name):
@@ -86,7 +89,8 @@ def test_a_pages_table_is_the_signature(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_a_pages_command_runs_the_method_with_the_defaults_of_its_table(name):
     config = load.load(
-        str(ROOT / "configs/digits_fixmatch.py"), [f"--config.objective.name={name}"]
+        str(ROOT / f"configs/{CONFIGS.get(name, 'digits_fixmatch')}.py"),
+        [f"--config.objective.name={name}"],
     )
     defaults = {k: o.default for k, o in named.options("objective", name).items()}
     chosen = {k: v for k, v in config.objective.items() if k != "name" and v != defaults[k]}
@@ -103,10 +107,8 @@ def test_a_page_has_its_parts_and_a_place_for_numbers(name):
     for part in ("```math", "**BatchNorm**", "**Where it differs here**", "**When"):
         assert part in text, part
     assert f"`lowlabel_jax/objectives/{name}.py`" in text
-    assert (
-        f"--config=configs/digits_fixmatch.py --workdir=runs/{name} --config.objective.name={name}"
-        in text
-    )
+    file = f"configs/{CONFIGS.get(name, 'digits_fixmatch')}.py"
+    assert f"--config={file} --workdir=runs/{name} --config.objective.name={name}" in text
     marked = rf"\n<!-- numbers {name} -->\n.*?<!-- end -->\n\Z"
     assert re.search(marked, section(text, "Numbers"), re.S)
 

@@ -24,7 +24,7 @@ from lowlabel_jax.runs.train import train
 from lowlabel_jax.training import checkpoint, ending, phases, statistics, watch
 from tests.test_contract import by_cost
 from tests.test_interruption import Killed, _killed_at, assert_same_ending, launch
-from tests.tiny import AT_WORK, OBJECTIVES, World, assert_same, config, leaves
+from tests.tiny import AT_WORK, CLASSIFYING, World, assert_same, config, leaves
 
 STATISTICS = "--config.moves=statistics"
 LABELS = ("--config.split.labelled.per_class=3", "--config.split.validation.per_class=3")
@@ -34,7 +34,7 @@ LABELS = ("--config.split.labelled.per_class=3", "--config.split.validation.per_
 
 
 @pytest.mark.parametrize(
-    "name", by_cost(OBJECTIVES, {*OBJECTIVES} - {"supervised", "pseudo_label"})
+    "name", by_cost(CLASSIFYING, {*CLASSIFYING} - {"supervised", "pseudo_label"})
 )
 def test_statistics_move_as_they_will_when_weights_do_and_nothing_else_moves(name):
     """Bit by bit, of every leaf; the statistics are those of a step of training from there."""

@@ -10,6 +10,7 @@ from lowlabel_jax.training import build
 from tests import tiny_config
 
 OBJECTIVES = sorted(named.parts("objective"))
+CLASSIFYING = [name for name in OBJECTIVES if name not in tiny_config.RESTORING]
 # Options with which the unlabelled term of a method is at work from the start of a tiny run: masks
 # partly open, weights not at zero. A method that needs none is tested with its defaults.
 AT_WORK = {

@@ -2,6 +2,12 @@
 
 from lowlabel_jax.configuration.keys import base
 
+RESTORING = {  # methods that restore images: the networks they need
+    "denoising": {"name": "unet_autoencoder", "channels": (4, 8)},
+    "reconstruction": {"name": "conv_autoencoder", "channels": (4, 8)},
+    "vae": {"name": "vae", "latent": 3, "channels": (4, 8), "units": 8},
+}
+
 
 def get_config(objective="supervised"):
     """A run of an objective that takes a second once it is compiled."""
@@ -12,6 +18,9 @@ def get_config(objective="supervised"):
     config.augment.strong = {"name": "standard", "shift": 0.2, "rotate": 30.0, "cutout": 0.25}
     config.model = {"name": "small_cnn", "channels": (4, 8), "pool": (True, True)}
     config.objective = {"name": objective}
+    if objective in RESTORING:
+        config.model = RESTORING[objective]
+        config.optimizer.rate.peak = 1e-3  # a VAE's loss is a sum over pixels
     config.length = {"steps": 12}
     config.log_every, config.devices = 5, 1
     config.checkpoint.every = 4

@@ -17,6 +17,10 @@ MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.S)
 MODELS = (  # (as for lowlabel summary, side of the images, classes)
     ("small_cnn", 32, 10),
     ("wide_resnet", 32, 10),
+    ("conv_autoencoder", 28, 10),
+    ("conv_autoencoder:padding=VALID", 28, 10),
+    ("unet_autoencoder", 28, 10),
+    ("vae", 28, 10),
     ("cifar_resnet:depth=20", 32, 10),
     ("cifar_resnet:depth=56", 32, 10),
     ("resnet:depth=18", 224, 1000),

@@ -121,7 +121,7 @@ class Block(nn.Module):
         if part.stride > 1 or x.shape[-1] != part.channels:
             return y
         # One number an example: all of its residual is left out, or none (arXiv:1603.09382).
-        kept = layers.Dropout(part.drop)(jnp.ones((len(x), 1, 1, 1), y.dtype), train)
+        kept = layers.Dropout(part.drop)(jnp.ones((x.shape[0], 1, 1, 1), y.dtype), train)
         return x + y * kept
 
     def _excitation(self, x: jax.Array) -> jax.Array:

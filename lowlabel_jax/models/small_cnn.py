@@ -85,7 +85,7 @@ class SmallCNN(nn.Module):
             _check_room(i, x.shape[1:3], self.padding, pooled)
             x = ends["last_conv"] = self._convolution(x, i, channels, train)
             x = ends[f"stage_{i}"] = max_pool(x) if pooled else x
-        x = x.mean((1, 2)) if self.vector == "average" else x.reshape(len(x), -1)
+        x = x.mean((1, 2)) if self.vector == "average" else x.reshape(x.shape[0], -1)
         ends["features"] = x
         return self.head(x, train), ends
 

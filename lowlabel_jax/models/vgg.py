@@ -87,9 +87,9 @@ class VGG(nn.Module):
         if self.top == "average":
             return x.mean((1, 2))
         if self.top == "flatten":
-            return x.reshape(len(x), -1)
+            return x.reshape(x.shape[0], -1)
         if self.top == "dense":
-            x = x.reshape(len(x), -1)
+            x = x.reshape(x.shape[0], -1)
             fc6, fc7 = (layers.Dense(self.fc, dtype=self.dtype, name=n) for n in ("fc6", "fc7"))
         else:
             h, w = (min(side, WINDOW) for side in x.shape[1:3])

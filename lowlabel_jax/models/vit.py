@@ -138,7 +138,7 @@ class Embed(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
         """[b, h, w, c] -> [b, t, channels]."""
-        b, c, p = len(images), self.channels, self.tokens.class_position
+        b, c, p = images.shape[0], self.channels, self.tokens.class_position
         x = Patches(c, self.patch, self.dtype, name="patches")(images).reshape(b, -1, c)
         rows = Table(p + x.shape[1], c, name="positions")()
         before = []
@@ -173,7 +173,7 @@ class Patches(nn.Module):
 
 def _as_map(x: jax.Array, grid: tuple[int, int]) -> jax.Array:
     """Patches [b, h w, c] as [b, h, w, c]."""
-    return x.reshape(len(x), *grid, x.shape[-1])
+    return x.reshape(x.shape[0], *grid, x.shape[-1])
 
 
 def _grid(size: tuple[int, ...], patch: int) -> tuple[int, int]:

@@ -34,6 +34,11 @@ class Out(NamedTuple):
     metrics: dict[str, Mean]
 
 
+def as_it_is(key: jax.Array, image: jax.Array) -> jax.Array:
+    """The image."""
+    return image
+
+
 class Objective(NamedTuple):
     """A method, as pure functions."""
 
@@ -41,6 +46,10 @@ class Objective(NamedTuple):
     loss: Callable[..., tuple[jax.Array, Out]]
     init: Callable[[Any], Any] = lambda info: ()
     heads: Callable[[Any, int], dict[str, Any]] = lambda info, features: {}  # see forward.dense
+    task: str = "classification"  # what a run that ends with it is scored by; or "restoration"
+    # (key, image float32 [h, w, c] in [0, 1]) -> the image that evaluation shows the network
+    corrupt: Callable[[jax.Array, jax.Array], jax.Array] = as_it_is
+    needs: tuple[str, ...] = ()  # endpoints of the network that its loss looks at
 
 
 def mean(values: jax.Array, where: jax.Array | None = None) -> Mean:

@@ -66,6 +66,14 @@ def separate_ends(
     return _train(params, state, view, _addresses([len(view)]), key)
 
 
+def separate_endpoints(
+    params: Any, state: TrainState, view: jax.Array, key: jax.Array
+) -> tuple[dict[str, jax.Array], Any]:
+    """As `separate`, with all of the network's endpoints by name in place of the logits."""
+    _, ends, stats = _run(params, state, view, _addresses([len(view)]), key)
+    return ends, stats
+
+
 def weak_and_strong(
     params: Any, state: TrainState, views: dict[str, jax.Array], key: jax.Array, split: bool
 ) -> tuple[list[jax.Array], Any]:
@@ -136,6 +144,14 @@ def apply_dense(layer: Any, x: jax.Array) -> jax.Array:
 def _train(
     params: Any, state: TrainState, images: jax.Array, address: jax.Array, key: jax.Array
 ) -> tuple[Ends, Any]:
+    logits, ends, stats = _run(params, state, images, address, key)
+    return Ends(logits.astype(jnp.float32), ends.get("features")), stats
+
+
+def _run(
+    params: Any, state: TrainState, images: jax.Array, address: jax.Array, key: jax.Array
+) -> tuple[jax.Array, dict[str, jax.Array], Any]:
+    """(logits, endpoints, the running statistics that this forward would leave)."""
     variables = {
         "params": params,
         "batch_stats": state.batch_stats,
@@ -144,7 +160,7 @@ def _train(
     (logits, ends), new = state.apply_fn(
         variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": key}
     )
-    return Ends(logits.astype(jnp.float32), ends.get("features")), new.get("batch_stats", {})
+    return logits, ends, new.get("batch_stats", {})
 
 
 def _addresses(sizes: list[int]) -> jax.Array:

@@ -31,10 +31,15 @@ def initialise(model: nn.Module, image_shape: Shape, seed: int) -> dict[str, Any
 
 def feature_size(model: nn.Module, image_shape: Shape) -> int:
     """How long the vector is that the model's last layer sees."""
+    return endpoints(model, image_shape)["features"].shape[-1]
+
+
+def endpoints(model: nn.Module, image_shape: Shape) -> dict[str, jax.ShapeDtypeStruct]:
+    """The shapes of the model's endpoints for one image [h, w, c], by name."""
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     init = functools.partial(model.init_with_output, train=False)
     (_, ends), _ = jax.eval_shape(init, jax.random.key(0), images)
-    return ends["features"].shape[-1]
+    return ends
 
 
 def fill(shapes: Any, seed: int, rules: Rules = ()) -> Any:

@@ -67,18 +67,23 @@ class Dropout(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         if not train or self.rate == 0:
             return x
-        keys = parallel.example_keys(self.make_rng("dropout"), self._addresses(len(x)))
+        keys = parallel.example_keys(self.make_rng("dropout"), addresses(self, len(x)))
         draw = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - self.rate, x.shape[1:]))
         return jnp.where(draw(keys), x / (1 - self.rate), jnp.zeros((), x.dtype))
 
-    def _addresses(self, n: int) -> jax.Array:
-        root = self.scope.root if self.scope else None
-        given = root.get_variable("address", "example") if root else None
-        if given is None:
-            return parallel.positions(n)
-        if given.shape != (n,):
-            raise ValueError(f"address/example has shape {given.shape} for a batch of {n}.")
-        return given
+
+def addresses(layer: nn.Module, n: int) -> jax.Array:
+    """int32 [n]: the global ids of a batch's examples, by which a layer draws; see Dropout.
+
+    Raises ValueError where the caller has given another number of them.
+    """
+    root = layer.scope.root if layer.scope else None
+    given = root.get_variable("address", "example") if root else None
+    if given is None:
+        return parallel.positions(n)
+    if given.shape != (n,):
+        raise ValueError(f"address/example has shape {given.shape} for a batch of {n}.")
+    return given
 
 
 class BatchNorm(nn.Module):

@@ -13,7 +13,7 @@ from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.data.source import Info
 from lowlabel_jax.objectives.base import Objective
 from lowlabel_jax.ops.compiling import compile_options
-from lowlabel_jax.ops.initialise import feature_size, fill, initialise
+from lowlabel_jax.ops.initialise import endpoints, feature_size, fill, initialise
 from lowlabel_jax.training import networks, policies, probe, statistics
 from lowlabel_jax.training.step import make_step
 
@@ -40,6 +40,7 @@ def phase(config: Mapping[str, Any], number: int) -> Phase:
     objective = _objective(config, spec)
     satisfy(config, objective)
     model = networks.network(config)
+    _suits(config, spec, model, objective)
     known = {"total_steps": spec["steps"], "info": info(config)}
     rate = named.build(
         "rate", spec["optimizer"]["rate"], batch_size=config["batch"]["labelled"], **known
@@ -105,6 +106,21 @@ def satisfy(config: Mapping[str, Any], objective: Objective) -> None:
         )
 
 
+def _suits(config: Mapping[str, Any], spec: Mapping[str, Any], model: Any, of: Objective) -> None:
+    """Raise UserError where an objective looks at endpoints that the network does not have."""
+    if not of.needs:
+        return
+    on_images, shape = spec["features"] == "off", tuple(config["info"]["image_shape"])
+    ends = endpoints(model, shape) if on_images else {}
+    if missing := [name for name in of.needs if name not in ends]:
+        fits = "vae" if "mean" in of.needs else "conv_autoencoder, unet_autoencoder or vae"
+        raise UserError(
+            f"objective {spec['objective']['name']!r} looks at {', '.join(missing)}, which model "
+            f"{config['model']['name']!r} with features={spec['features']!r} does not have.",
+            f"use model.name={fits}, and features='off'.",
+        )
+
+
 def info(config: Mapping[str, Any]) -> Info:
     """What the run knows of its data, as kept in its config."""
     kept = config["info"]
@@ -156,6 +172,11 @@ def _heads(config: Mapping[str, Any], model: Any) -> dict[str, Any]:
     for spec in config["phases"]:
         found |= _objective(config, spec).heads(info(config), features)
     return found
+
+
+def last_objective(config: Mapping[str, Any]) -> Objective:
+    """What the run ends with: it says by what the run is scored."""
+    return _objective(config, config["phases"][-1])
 
 
 def _objective(config: Mapping[str, Any], spec: Mapping[str, Any]) -> Objective:

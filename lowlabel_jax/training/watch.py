@@ -15,6 +15,7 @@ SHOWN = {  # metric -> what the line calls it; a line shows those of them that a
     "accuracy/labelled": "labelled accuracy",
     "mask_rate": "mask rate",
     "pseudo_label/accuracy": "pseudo-label accuracy",
+    "psnr": "PSNR in dB",
     "statistics/drift": "drift",
     "validation/accuracy": "validation accuracy",
 }
