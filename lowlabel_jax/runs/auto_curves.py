@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Rows = Sequence[Mapping[str, Any]]
+Look = tuple[str, str, str]  # a curve's name, colour and line
 LOSSES = {
     "loss": ("training", BLUE, "-"),
     "loss/unlabelled": ("unlabelled term, unweighted", SKY, "--"),
@@ -40,19 +41,21 @@ SHARES = {
 LETTER = 0.0125  # of the plot's width: a letter of a phase's name
 
 
-def curves(rows: Rows) -> Plot | None:
+def curves(rows: Rows, shown: Mapping[str, Look] = SHARES) -> Plot | None:
     """Losses above, shares below where there are any; borders of phases with their names."""
     if not any(_known(rows, key) for key in LOSSES):
         return None
-    shares = [key for key in SHARES if _known(rows, key)]
+    shares = [key for key in shown if _known(rows, key)]
     figure, axes = panels([2.8, 2.5] if shares else [3.0], sharex=True)
-    _lines(axes[0], rows, LOSSES)
+    lines(axes[0], rows, LOSSES)
     _best(axes[0], rows)
     label(axes[0], y="loss")
     if shares:
-        _lines(axes[1], rows, SHARES)
+        lines(axes[1], rows, shown)
         axes[1].set_ylim(-0.02, 1.02)
-        label(axes[1], y="share", title="Accuracies and mask rate")
+        rate = " and mask rate" if "mask_rate" in shares else ""
+        label(axes[1], y="share", title=f"Accuracies{rate}")
+    axes[0].set_xlim(0, 1.02 * max(row["step"] for row in rows))
     found = phases(rows)
     deep = _names(axes[0], found)
     axes[0].set_title("Loss", color=INK, fontsize=10.5, loc="left", pad=8 + 12 * deep)
@@ -61,7 +64,7 @@ def curves(rows: Rows) -> Plot | None:
             at.axvline(start, color=QUIET, linewidth=1, linestyle="-.")
         at.legend(fontsize=9, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     axes[-1].set_xlabel("step", color=QUIET, fontsize=9)
-    return Plot(figure, words(rows))
+    return Plot(figure, words(rows, {**LOSSES, **shown}))
 
 
 def phases(rows: Rows) -> list[tuple[str, int, int]]:
@@ -74,9 +77,9 @@ def phases(rows: Rows) -> list[tuple[str, int, int]]:
     return found
 
 
-def words(rows: Rows) -> str:
+def words(rows: Rows, curves: Mapping[str, Look]) -> str:
     """The last value of each curve, and the phases with their steps."""
-    last = {name: _known(rows, key) for key, (name, *_) in {**LOSSES, **SHARES}.items()}
+    last = {name: _known(rows, key) for key, (name, *_) in curves.items()}
     said = [f"{name} {number(of[-1][1])}" for name, of in last.items() if of]
     parts = [f"{name} to step {number(end)}" for name, _, end in phases(rows)]
     return f"phases {', '.join(parts)}; at the end {', '.join(said)}"
@@ -86,7 +89,8 @@ def _known(rows: Rows, key: str) -> list[tuple[int, float]]:
     return [(row["step"], row[key]) for row in rows if row.get(key) is not None]
 
 
-def _lines(axes: "Axes", rows: Rows, curves: Mapping[str, tuple[str, str, str]]) -> None:
+def lines(axes: "Axes", rows: Rows, curves: Mapping[str, Look]) -> None:
+    """Draw each curve that rows have a value of, with its name for the legend."""
     for key, (name, colour, line) in curves.items():
         if points := _known(rows, key):
             dots = {"marker": "o", "markersize": 3} if len(points) < 40 else {}

@@ -11,7 +11,8 @@ from lowlabel_jax.core import log
 if TYPE_CHECKING:
     from rich.table import Table
 
-CSV_HEAD = ("method", "seed", "accuracy", "accuracy_raw", "mean", "sd", "ci95_low", "ci95_high")
+CSV_HEAD = ("method", "seed", "{}", "{}_raw", "mean", "sd", "ci95_low", "ci95_high", "run")
+Cells = tuple[Sequence[str], Sequence[Sequence[Any]]]  # the head and the rows of a table
 
 
 def markdown(result: Mapping[str, Any]) -> str:
@@ -20,15 +21,15 @@ def markdown(result: Mapping[str, Any]) -> str:
     parts = [
         "# Comparison",
         f"{result['metric']}, on {data['test_n']} test images. One value is one seed.",
-        "![Mean accuracy of each method, single seeds as dots](compare.png)",
+        "![Mean of each method, single seeds as dots](compare.png)",
         "## Methods",
-        _methods(result["methods"]),
+        grid(*of_methods(result["methods"])),
         "`±` is the standard deviation over seeds, the interval is Student's t for the mean. `raw` "
         "is the same with the weights of the last step instead of their moving average (EMA).",
     ]
     if result["pairs"]:
-        parts += ["## Differences", _pairs(result["pairs"]), _reading(result["pairs"])]
-    parts += ["## Single seeds", _seeds(result["methods"])]
+        parts += ["## Differences", grid(*of_pairs(result["pairs"])), reading(result["pairs"])]
+    parts += ["## Single seeds", grid(*of_seeds(result["methods"]))]
     if result["skipped"]:
         left_out = [f"- `{run['run']}` {run['reason']}" for run in result["skipped"]]
         parts += ["## Left out", "\n".join(left_out)]
@@ -39,13 +40,18 @@ def csv_text(result: Mapping[str, Any]) -> str:
     """One row a run, everything that the picture shows: the text alternative to compare.png."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow((*CSV_HEAD, "run"))
+    writer.writerow(column.format(number_of(result)) for column in CSV_HEAD)
     for name, m in result["methods"].items():
         low, high = m["ci95"] or (None, None)
         of_method = (m["mean"], m["sd"], low, high)
         for row in zip(m["seeds"], m["values"], m["raw"]["values"], m["runs"], strict=True):
             writer.writerow((name, *row[:3], *of_method, row[3]))
     return text.getvalue()
+
+
+def number_of(result: Mapping[str, Any]) -> str:
+    """What is compared: "accuracy", "psnr", "auroc"."""
+    return result["metric"].removeprefix("test/").partition(" ")[0]
 
 
 def table(result: Mapping[str, Any]) -> "Table":
@@ -55,7 +61,8 @@ def table(result: Mapping[str, Any]) -> "Table":
 
     shown = Table(box=None, pad_edge=False, header_style="bold")
     shown.add_column("method", overflow="fold")
-    for column in ("accuracy (EMA)", "95 % CI", "accuracy (raw)", "n"):
+    name = number_of(result)
+    for column in (f"{name} (EMA)", "95 % CI", f"{name} (raw)", "n"):
         shown.add_column(column, justify="right", no_wrap=True)
     for name, m in result["methods"].items():
         shown_interval = interval(
@@ -97,15 +104,17 @@ def grid(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _methods(methods: Mapping[str, Any]) -> str:
+def of_methods(methods: Mapping[str, Any]) -> Cells:
+    """A row a method."""
     rows = []
     for name, m in methods.items():
         count = m["sizes"].get("labelled", "–")
         rows.append((name, m["n"], spread(m), interval(m["ci95"]), spread(m["raw"]), count))
-    return grid(("method", "n", "mean ± sd", "95 % CI", "raw", "labels"), rows)
+    return ("method", "n", "mean ± sd", "95 % CI", "raw", "labels"), rows
 
 
-def _pairs(pairs: Sequence[Mapping[str, Any]]) -> str:
+def of_pairs(pairs: Sequence[Mapping[str, Any]]) -> Cells:
+    """A row for each two methods that are compared."""
     head = ("a – b", "n", "difference", "95 % CI", "raw difference", "p", "Holm p", "verdict")
     rows = [
         (
@@ -120,10 +129,10 @@ def _pairs(pairs: Sequence[Mapping[str, Any]]) -> str:
         )
         for pair in pairs
     ]
-    return grid(head, rows)
+    return head, rows
 
 
-def _reading(pairs: Sequence[Mapping[str, Any]]) -> str:
+def reading(pairs: Sequence[Mapping[str, Any]]) -> str:
     """How to read the table of differences."""
     tests = " / ".join(dict.fromkeys(pair["test"] for pair in pairs))
     return (
@@ -133,13 +142,14 @@ def _reading(pairs: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _seeds(methods: Mapping[str, Any]) -> str:
+def of_seeds(methods: Mapping[str, Any]) -> Cells:
+    """A row a method, a column a seed."""
     seeds = sorted({seed for m in methods.values() for seed in m["seeds"]})
     rows = []
     for name, m in methods.items():
         value = dict(zip(m["seeds"], m["values"], strict=True))
         rows.append((name, *(f"{value[s]:.4f}" if s in value else "–" for s in seeds)))
-    return grid(("method", *(f"seed {seed}" for seed in seeds)), rows)
+    return ("method", *(f"seed {seed}" for seed in seeds)), rows
 
 
 def _p(p: float | None) -> str:

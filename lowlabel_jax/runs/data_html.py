@@ -1,18 +1,16 @@
 """The report of `lowlabel data-check` as one page that needs no network."""
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lowlabel_jax import __version__
 from lowlabel_jax.core import files
 from lowlabel_jax.data.source import Problem, where
-from lowlabel_jax.runs import data_pictures as pictures
 from lowlabel_jax.runs.data_check import Found, is_wrong
 from lowlabel_jax.runs.data_given import Data
 from lowlabel_jax.runs.data_page import near, printed, verdict
 from lowlabel_jax.runs.data_pictures import Panel, Pictures
-from lowlabel_jax.runs.web import img, safe, whole
+from lowlabel_jax.runs.web import img, safe, thumbnail, whole
 
 LISTED = 200  # problems of a kind on the page; report.json has them all
 BARS = {  # colours that the colour-blind can tell apart (Okabe and Ito)
@@ -77,7 +75,7 @@ def _problem(problem: Mapping[str, Any]) -> str:
 
 def _classes(report: Mapping[str, Any]) -> Iterator[str]:
     """A row a class, a number and a bar a set; bars of a set are comparable."""
-    yield '<h2 id="classes">Classes and sets</h2><div class="scroll"><table>'
+    yield '<h2 id="classes">Classes and sets</h2><div class="scroll wide"><table>'
     sets = list(next(iter(report["classes"].values())))
     heads = "".join(f'<th colspan="2">{safe(name)}</th>' for name in sets)
     yield f"<tr><th>class</th>{heads}</tr>"
@@ -105,7 +103,7 @@ def _images(report: Mapping[str, Any]) -> Iterator[str]:
     """Sizes and kinds of the files, and the values of what training sees."""
     images = report["images"]
     height, width, channels = images["shape"]
-    yield '<h2 id="images">Images</h2><div class="scroll"><table>'
+    yield '<h2 id="images">Images</h2><div class="scroll wide"><table>'
     rows = {"training sees": f"{width} x {height}, {'colour' if channels == 3 else 'grey'}"}
     for key in ("smallest", "median", "largest"):
         rows |= {f"{key} file": " x ".join(map(str, images[key]))} if key in images else {}
@@ -139,16 +137,7 @@ def _near(report: Mapping[str, Any], pairs: Sequence[Sequence[Panel]]) -> Iterat
 
 def _figures(panels: Sequence[Panel]) -> str:
     return "".join(
-        f"<figure>{_thumbnail(panel)}<figcaption>"
+        f"<figure>{thumbnail(panel.image, ' '.join(panel.caption))}<figcaption>"
         f"{'<br>'.join(map(safe, panel.caption))}</figcaption></figure>"
         for panel in panels
     )
-
-
-def _thumbnail(panel: Panel) -> str:
-    """A photo as JPEG; an image of few pixels as it is, for the browser to enlarge."""
-    dots = max(panel.image.shape[:2]) < pictures.SIDE // 2
-    small, buffer = pictures.shrunk(panel.image), io.BytesIO()
-    small.save(buffer, **({"format": "png"} if dots else {"format": "jpeg", "quality": 85}))
-    kind = "png" if dots else "jpeg"
-    return img(buffer.getvalue(), kind, " ".join(panel.caption), "dots" if dots else "")

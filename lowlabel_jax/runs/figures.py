@@ -4,6 +4,7 @@ matplotlib's objects and not pyplot: no global state, no window, half the import
 """
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,9 @@ def save(figure: "Figure", path: Path, title: str, words: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     about = {"Title": title, "Description": words}
-    figure.savefig(temporary, format="png", dpi=DPI, metadata=about)
+    with warnings.catch_warnings():  # a letter that the font has not is a box; the words have it
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        figure.savefig(temporary, format="png", dpi=DPI, metadata=about)
     os.replace(temporary, path)
 
 
