@@ -73,9 +73,10 @@ def _split(config: Config) -> Iterator[str]:
     amounts = {f"split.{name}": config.split[name] for name in MEASURED}
     if not any(list(_amount(path, amount, zero=True)) for path, amount in amounts.items()):
         yield from held_out.misfits(config.split.to_dict())
-    names = config.split.unknown_classes
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-        yield f"split.unknown_classes = {names!r} must be names: ('cat', 'dog')."
+    for key in ("unknown_classes", "normal_classes"):
+        names = config.split[key]
+        if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+            yield f"split.{key} = {names!r} must be names: ('cat', 'dog')."
 
 
 def _amount(path: str, amount: Any, zero: bool = False) -> Iterator[str]:
@@ -112,6 +113,8 @@ def _phases(config: Config) -> Iterator[str]:
 def _together(config: Config) -> Iterator[str]:
     if config.median_of > max(config.checkpoint.keep, 1):
         yield f"median_of = {config.median_of} needs checkpoint.keep to be at least as many."
+    if config.split.normal_classes and config.tune.budget != "off":
+        yield "split.normal_classes goes without tuning, which learns to label: tune.budget='off'."
     length, rate = dict(config.length), config.optimizer.get("rate", {})
     warmup, steps = rate.get("warmup", 0), length.get("steps")
     if isinstance(warmup, int) and steps and warmup > steps:

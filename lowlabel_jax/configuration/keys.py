@@ -67,6 +67,7 @@ KEYS = (
     Key("split.labelled_imbalance", 1.0, "Positive", "first class to last; below 1: last to first"),
     Key("split.unlabelled_imbalance", 1.0, "Positive", "likewise, of the unlabelled images"),
     Key("split.unknown_classes", (), "", "classes whose images are only ever unlabelled ones"),
+    Key("split.normal_classes", (), "", "train on these alone and find all others: anomalies"),
     Key(
         "split.unlabelled_includes_labelled", True, "bool", "labelled images also serve unlabelled"
     ),
@@ -148,6 +149,14 @@ KEYS = (
     Key("tune.semi_supervised", None, "Natural", "most steps with unlabelled images; likewise"),
     Key("tune.seeds", None, "Natural", "draws of the labels in the comparison; as the budget has"),
     Key("tuned", {}, "", "what was learnt and why; written by tuning, read by nobody's hand"),
+    Key(
+        "anomaly.score",
+        "combined",
+        'Literal["error", "relative", "structural", "mahalanobis", "combined", "neighbour", '
+        '"elbo"]',
+        "what an image is judged by where split.normal_classes are set; all are reported",
+    ),
+    Key("anomaly.quantile", 0.95, "Probability", "share of held-out normals below the threshold"),
     Key("median_of", 1, "Count", "checkpoints whose median is the headline; 1: only the last step"),
     Key("devices", 0, "Natural", "devices to use; 0: all"),
 )

@@ -5,18 +5,20 @@ from typing import Any
 
 import numpy as np
 
+from lowlabel_jax.data import normal
 from lowlabel_jax.data.sets import Split, rows
 from lowlabel_jax.data.source import Images, Source, open_source
 from lowlabel_jax.data.unknown import without
 
 
 def open_data(config: Mapping[str, Any]) -> Source:
-    """The source of a config (a plain dict), less the classes that are to be unknown.
+    """The source of a config (a plain dict), less the classes that are to be unknown, or anomalies.
 
     Raises UserError where its data is not to be had.
     """
     source = open_source(config["source"], config["image"])
-    return without(source, config["split"]["unknown_classes"])
+    known = without(source, config["split"]["unknown_classes"])
+    return normal.validated(known, config["split"].get("normal_classes", ()))  # older runs: none
 
 
 def images_of(source: Source, split: Split, name: str) -> tuple[Images, np.ndarray]:

@@ -1,6 +1,7 @@
 """A run's sets: lists of places in its source's sets, and where each of them lies."""
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,3 +34,24 @@ def rows(source: Source, split: Split, name: str) -> tuple[str, np.ndarray, np.n
     label = source.labels[place]
     indices = np.arange(len(label)) if place == name else getattr(split, name)
     return place, indices, label[indices]
+
+
+def narrowed(source: Source, stay: Mapping[str, np.ndarray]) -> Source:
+    """The source with only the images at indices `stay[set]` [n] in each of these sets."""
+    draw = source.draw
+
+    def old(name: str, indices: np.ndarray) -> np.ndarray:
+        return stay[name][indices] if name in stay else indices
+
+    def those(of: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+        return {n: [v[i] for i in stay[n]] if n in stay else v for n, v in of.items()}
+
+    labels = {n: label[stay[n]] if n in stay else label for n, label in source.labels.items()}
+    return source._replace(
+        labels=labels,
+        read=lambda name, indices: source.read(name, old(name, indices)),
+        draw=draw and (lambda name, rows, seeds: draw(name, old(name, rows), seeds)),
+        names=those(source.names),
+        digests=those(source.digests),
+        records=those(source.records),
+    )

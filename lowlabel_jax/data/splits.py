@@ -12,7 +12,7 @@ import numpy as np
 
 from lowlabel_jax.core import files, log
 from lowlabel_jax.core.errors import UserError, problems
-from lowlabel_jax.data import amounts, held_out, split_table
+from lowlabel_jax.data import amounts, held_out, normal, split_table
 from lowlabel_jax.data.sets import NONE, Split, rows
 from lowlabel_jax.data.source import Info, Source
 from lowlabel_jax.data.split_checks import check_classes, check_leaks, check_source
@@ -37,6 +37,8 @@ def split_of(
     else:
         split = divide(source, config, seed)
     split = check_leaks(source, split, config["allow_duplicates"])
+    if config["normal_classes"]:
+        return normal.kept(source, split, config["normal_classes"])
     check_classes(source, split, config["allow_fewer"])
     return split
 

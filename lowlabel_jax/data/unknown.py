@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from lowlabel_jax.core.errors import nearest, problems
-from lowlabel_jax.data.sets import MEASURED
+from lowlabel_jax.data.sets import MEASURED, narrowed
 from lowlabel_jax.data.source import Source
 
 
@@ -33,30 +32,7 @@ def without(source: Source, unknown: Sequence[str]) -> Source:
         if name in MEASURED
     }
     mark = json.dumps([source.fingerprint, sorted(set(unknown))])
-    return source._replace(
-        class_names=kept,
-        labels={
-            name: label[stay[name]] if name in stay else label for name, label in labels.items()
-        },
-        fingerprint=hashlib.sha256(mark.encode()).hexdigest(),
-        **_only(source, stay),
+    numbered = source._replace(
+        class_names=kept, labels=labels, fingerprint=hashlib.sha256(mark.encode()).hexdigest()
     )
-
-
-def _only(source: Source, stay: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Everything of a source that takes indices, with those of `stay` alone in its sets."""
-    draw = source.draw
-
-    def old(name: str, indices: np.ndarray) -> np.ndarray:
-        return stay[name][indices] if name in stay else indices
-
-    def those(of: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
-        return {n: [v[i] for i in stay[n]] if n in stay else v for n, v in of.items()}
-
-    return {
-        "read": lambda name, indices: source.read(name, old(name, indices)),
-        "draw": draw and (lambda name, rows, seeds: draw(name, old(name, rows), seeds)),
-        "names": those(source.names),
-        "digests": those(source.digests),
-        "records": those(source.records),
-    }
+    return narrowed(numbered, stay)

@@ -36,6 +36,7 @@ def autolabel(
     """
     _check(out, least, per_class)
     run, paths = Run(directory), looked.files_of(wanted)
+    run.must_label()
     temperature = looked.temperature_of(run) if calibrated else 1.0
     found = looked.at_files(run, paths)
     found = found._replace(probs=_at(temperature, found.probs))

@@ -35,6 +35,7 @@ def compare(paths: Iterable[str | Path]) -> dict[str, Any]:
     if not runs:
         there = "".join(f"\n  - {s['run']} {s['reason']}" for s in skipped)
         raise UserError(f"no finished run with test numbers among {len(found)}.{there}")
+    compare_read.check_same_metric(runs)
     compare_read.check_same_data(runs)
     statistic, runs = compare_read.headline(runs)
     methods = {
@@ -44,7 +45,7 @@ def compare(paths: Iterable[str | Path]) -> dict[str, Any]:
     methods = {name: methods[name] for name in dict.fromkeys(first + list(methods))}
     data = {"fingerprint": runs[0].config.get("data_fingerprint"), "test_n": runs[0].test["n"]}
     return {
-        "metric": f"test/accuracy ({statistic})",
+        "metric": f"test/{runs[0].metric} ({statistic})",
         "methods": methods,
         "pairs": contrasts(methods),
         "data": data,
@@ -53,13 +54,16 @@ def compare(paths: Iterable[str | Path]) -> dict[str, Any]:
 
 
 def write(result: Mapping[str, Any], folder: str | Path) -> list[Path]:
-    """Write compare.json, .md, .csv and .png into a folder; the paths that were written."""
+    """Write compare.json, .md, .csv, .png and .html into a folder; the paths of them."""
+    from lowlabel_jax.runs import compare_html
+
     folder = Path(folder)
     files.write_json(folder / "compare.json", result)
     files.write_text(folder / "compare.md", compare_pages.markdown(result))
     files.write_text(folder / "compare.csv", compare_pages.csv_text(result))
     compare_plot.save(result, folder / "compare.png")
-    return [folder / f"compare.{ending}" for ending in ("json", "md", "csv", "png")]
+    files.write_text(folder / "compare.html", compare_html.page(result, folder / "compare.png"))
+    return [folder / f"compare.{ending}" for ending in ("json", "md", "csv", "png", "html")]
 
 
 table, show = compare_pages.table, compare_pages.show  # for the terminal
@@ -74,20 +78,23 @@ def describe(name: str, runs: list[Run]) -> dict[str, Any]:
                 f"{name!r} has two runs with split seed {one.seed}: {one.path} and {two.path}.",
                 "leave one out, or tell them apart with --config.method=NAME.",
             )
-    values, raw = ([run.test[key] for run in runs] for key in ("accuracy", "accuracy_raw"))
+    metric = runs[0].metric
+    values, raw = ([run.test[key] for run in runs] for key in (metric, f"{metric}_raw"))
     return {
-        **_of_accuracies(values),
+        **_summary(values, metric),
         "values": values,
         "seeds": [run.seed for run in runs],
         "runs": [str(run.path) for run in runs],
-        "raw": {**_of_accuracies(raw), "values": raw},
+        "raw": {**_summary(raw, metric), "values": raw},
         "sizes": runs[0].config.get("info", {}).get("sizes", {}),
     }
 
 
-def _of_accuracies(values: list[float]) -> dict[str, Any]:
-    """Their summary. Student's t knows no bounds; the interval ends where accuracies do."""
+def _summary(values: list[float], metric: str) -> dict[str, Any]:
+    """Their summary. Student's t knows no bounds; the interval ends where shares do."""
     found = statistics.summary(values)
+    if metric == "psnr":
+        return found
     ends = [min(max(end, 0.0), 1.0) for end in found["ci95"] or ()]
     return {**found, "ci95": ends or None}
 

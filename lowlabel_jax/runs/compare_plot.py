@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ROW, MARGIN = 0.7, 1.45  # inches
+SHOWN_AS = {"psnr": "PSNR in dB", "auroc": "AUROC"}  # names of numbers that are no words
 DOTS, WHISKER = (-0.33, 0.17), 0.24  # where in a bar (height 0.7, down from -0.35) they lie
 
 
@@ -22,7 +23,7 @@ def save(result: Mapping[str, Any], path: Path) -> None:
 
 
 def draw(result: Mapping[str, Any]) -> "Figure":
-    """The figure: methods from the top down, the baseline first, accuracy from 0 to 1."""
+    """The figure: methods from the top down, the baseline first, from 0 to all there is."""
     from matplotlib.figure import Figure
 
     methods = result["methods"]
@@ -31,9 +32,10 @@ def draw(result: Mapping[str, Any]) -> "Figure":
     for row, m in enumerate(methods.values()):
         _bar(axes, row, m, COLOURS[row % len(COLOURS)])
     _dots(axes, list(methods.values()))
-    _frame(axes, methods)
-    statistic = result["metric"].removeprefix("test/accuracy")
-    figure.suptitle(f"Test accuracy{statistic}, {seeds(methods)}", color=INK, fontsize=12)
+    name, _, statistic = result["metric"].removeprefix("test/").partition(" ")
+    _frame(axes, methods, name)
+    title = f"Test {SHOWN_AS.get(name, name)} {statistic}, {seeds(methods)}"
+    figure.suptitle(title, color=INK, fontsize=12)
     axes.set_title(_legend(methods), color=QUIET, fontsize=8.5, pad=18)
     return figure
 
@@ -60,7 +62,8 @@ def _bar(axes: "Axes", row: int, m: Mapping[str, Any], colour: str) -> None:
         axes.errorbar(
             m["mean"], row + WHISKER, xerr=reach, color=INK, capsize=5, linewidth=1.6, zorder=4
         )
-    axes.text(1.02, row, _words(m), va="center", fontsize=9, color=INK)
+    beside = {"transform": axes.get_yaxis_transform(), "va": "center"}
+    axes.text(1.02, row, _words(m), fontsize=9, color=INK, **beside)
 
 
 def _dots(axes: "Axes", methods: Sequence[Mapping[str, Any]]) -> None:
@@ -79,18 +82,22 @@ def _dots(axes: "Axes", methods: Sequence[Mapping[str, Any]]) -> None:
         axes.scatter(places, heights, **look, zorder=5, clip_on=False)  # 1.0 is on the edge
 
 
-def _frame(axes: "Axes", methods: Mapping[str, Any]) -> None:
-    """Axis from 0 to 1, whole: a cut axis makes small differences look large."""
-    axes.set_xlim(0, 1)
-    axes.set_xticks([i / 10 for i in range(11)])
+def _frame(axes: "Axes", methods: Mapping[str, Any], name: str) -> None:
+    """Axis from 0 to 1, whole: a cut axis makes small differences look large. dB have no end."""
+    if name == "psnr":
+        axes.set_xlim(0, 1.1 * max(v for m in methods.values() for v in m["values"]))
+    else:
+        axes.set_xlim(0, 1)
+        axes.set_xticks([i / 10 for i in range(11)])
     axes.set_ylim(len(methods) - 0.5, -0.5)
     axes.set_yticks(range(len(methods)), [_wrapped(name) for name in methods], fontsize=10)
     axes.tick_params(colors=INK, length=0)
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
-    axes.text(1.02, -0.54, "mean [95 % CI]", fontsize=8.5, color=QUIET)
-    axes.set_xlabel("accuracy on the test images", color=QUIET, fontsize=9)
+    beside = axes.get_yaxis_transform()
+    axes.text(1.02, -0.54, "mean [95 % CI]", fontsize=8.5, color=QUIET, transform=beside)
+    axes.set_xlabel(f"{SHOWN_AS.get(name, name)} on the test images", color=QUIET, fontsize=9)
 
 
 def _legend(methods: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ NOT_THE_METHOD = (
     "name",
     "teacher",
 )  # may differ between runs of a method
-NEEDED = ("accuracy", "accuracy_raw", "n")
+PARTS = ("fold", "normal_classes")  # of split: which part of a method's task a run is
 
 
 class Run(NamedTuple):
@@ -23,9 +23,10 @@ class Run(NamedTuple):
 
     path: Path
     label: str
-    seed: int | str  # of the split; "3, fold 0" where runs are folds of one
+    seed: int | str  # of the split; "3, fold 0", "3, normal cats" where runs are parts of one
     config: dict[str, Any]
     test: dict[str, Any]
+    metric: str  # what it is compared by, in `test`: accuracy, psnr, auroc
 
 
 def find(paths: Iterable[str | Path]) -> list[Path]:
@@ -53,7 +54,8 @@ def why_not(path: Path) -> str:
     if not (path / "eval/test.json").is_file():
         return "has no test numbers (eval/test.json)"
     test = files.read_json(path / "eval/test.json")
-    missing = [key for key in NEEDED if test.get(key) is None]
+    metric = test.get("headline", "accuracy")
+    missing = [key for key in (metric, f"{metric}_raw", "n") if test.get(key) is None]
     return f"has no {', '.join(missing)} in eval/test.json" if missing else ""
 
 
@@ -65,9 +67,25 @@ def read(path: Path) -> Run:
         seed, split = config["seeds"]["split"], config.get("split", {})
         if split.get("folds"):
             seed = f"{seed}, fold {split['fold']}"
+        if split.get("normal_classes"):
+            seed = f"{seed}, normal {' + '.join(split['normal_classes'])}"
     except (KeyError, TypeError) as error:
         raise UserError(f"{path}/config.json is not the config of a run: no {error}.") from None
-    return Run(path, label, seed, config, files.read_json(path / "eval/test.json"))
+    test = files.read_json(path / "eval/test.json")
+    return Run(path, label, seed, config, test, test.get("headline", "accuracy"))
+
+
+def check_same_metric(runs: Iterable[Run]) -> None:
+    """Raise UserError, naming the runs, unless all have the same main number."""
+    kinds: dict[str, list[str]] = {}
+    for run in runs:
+        kinds.setdefault(run.metric, []).append(str(run.path))
+    if len(kinds) > 1:
+        lines = [f"\n  - {metric}: {', '.join(paths)}" for metric, paths in kinds.items()]
+        raise UserError(
+            f"these runs are scored by different numbers, which do not compare:{''.join(lines)}",
+            "compare the runs of one kind at a time.",
+        )
 
 
 def check_same_data(runs: Iterable[Run]) -> None:
@@ -104,7 +122,9 @@ def group_by_method(runs: Iterable[Run]) -> dict[str, list[Run]]:
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         own = {k: v for k, v in run.config.items() if k not in NOT_THE_METHOD}
-        own["split"] = {k: v for k, v in own.get("split", {}).items() if k != "fold"}
+        own["split"] = {k: v for k, v in own.get("split", {}).items() if k not in PARTS}
+        if run.config.get("split", {}).get("normal_classes"):
+            own.pop("info", None)  # classes have different numbers of images
         groups.setdefault((run.label, json.dumps(own, sort_keys=True)), []).append(run)
     flat = {key: dict(_leaves(json.loads(key[1]))) for key in groups}
     named = {}

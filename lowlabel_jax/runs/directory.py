@@ -18,6 +18,7 @@ from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.data.source import Source
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml-collections")
+HEADLINES = {"accuracy": 4, "psnr": 2, "auroc": 4}  # name -> digits
 DATA = ("source", "image")  # the settings that decide which images and labels there are
 DECIDES_BITS = ("jaxlib", "device_kind", "device_count", "cpu_threads")
 
@@ -49,6 +50,16 @@ def status(directory: Path) -> dict[str, Any]:
     """status.json, or {} where there is none."""
     path = directory / "status.json"
     return files.read_json(path) if path.exists() else {}
+
+
+def headline(status: Mapping[str, Any]) -> str:
+    """The main numbers that a finished run has in status.json, in words: "test accuracy 0.9731"."""
+    found = [(name, status[name]) for name in HEADLINES if name in status]
+    return ", ".join(
+        f"{of} {name} {value:.{HEADLINES[name]}f}"
+        for name, sets in found
+        for of, value in sets.items()
+    )
 
 
 def check_resume(directory: Path, mode: str) -> None:

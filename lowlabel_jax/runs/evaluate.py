@@ -7,9 +7,10 @@ from typing import Any
 from lowlabel_jax.core import files, parallel
 from lowlabel_jax.core.errors import UserError, nearest
 from lowlabel_jax.data import splits
-from lowlabel_jax.data.opened import images_of, open_data
+from lowlabel_jax.data.opened import open_data
+from lowlabel_jax.data.sets import rows
 from lowlabel_jax.runs import directory as rundir
-from lowlabel_jax.runs import results
+from lowlabel_jax.runs import restored, results
 from lowlabel_jax.state import TrainState
 from lowlabel_jax.training import build, checkpoint, networks
 
@@ -33,10 +34,9 @@ def evaluate(directory: Path, name: str) -> dict[str, Any]:
         raise UserError(
             f"no set called {name!r}.{nearest(name, SETS)} There are: {', '.join(SETS)}."
         )
-    images, label = images_of(data, split, name)
-    if not len(label):
+    if not len(rows(data, split, name)[1]):
         raise UserError(f"the {name} set of {directory} is empty.", "choose another --split.")
-    return results.score(config, state, images, label, name, directory)
+    return results.score(config, state, data, split, name, directory)
 
 
 def kept_split(directory: Path) -> Path:
@@ -69,6 +69,8 @@ def load(directory: Path) -> tuple[dict[str, Any], TrainState]:
 
 def page(numbers: Mapping[str, Any]) -> str:
     """The scores for people: the headline, calibration, class by class, where to draw a line."""
+    if numbers.get("task") == "restoration":
+        return restored.page(numbers)
     parts = (_headline(numbers), _classes(numbers["per_class"]), _points(numbers))
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
 

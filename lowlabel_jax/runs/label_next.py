@@ -53,6 +53,7 @@ def label_next(
     """
     _check(wanted, count, by, out, unlabelled)
     run = Run(directory)
+    run.must_label()
     found = _own(run) if unlabelled else _files(run, wanted, by, out / "next.csv")
     given = (found.probs, found.features, found.known)
     chosen, scores = next_labels.choose(by, count, *given)

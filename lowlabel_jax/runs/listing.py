@@ -24,7 +24,8 @@ def listing(directory: Path) -> list[dict[str, Any]]:
 def _one(path: Path) -> dict[str, Any]:
     config, status = files.read_json(path / "config.json"), rundir.status(path)
     age = time.time() - datetime.fromisoformat(status["time"]).timestamp()
-    numbers = {"accuracy": status.get("accuracy", {}), "age_seconds": round(age)}
+    numbers = {name: status[name] for name in rundir.HEADLINES if name in status}
+    numbers = {"accuracy": {}, **numbers, "age_seconds": round(age)}
     return {
         "run": str(path),
         "method": label(config),
@@ -40,13 +41,13 @@ def page(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return "no runs here"
     width = max(len(row["run"]) for row in rows)
-    lines = [f"{'run':<{width}}  {'method':<18} {'state':<12} {'step':>8}  {'accuracy':<16} age"]
+    lines = [f"{'run':<{width}}  {'method':<18} {'state':<12} {'step':>8}  {'result':<36} age"]
     for row in rows:
-        shown = ", ".join(f"{name} {value:.4f}" for name, value in row["accuracy"].items()) or "-"
+        shown = rundir.headline(row) or "-"
         age = units.duration(row["age_seconds"])
         lines.append(
             f"{row['run']:<{width}}  {row['method']:<18} {row['state']:<12} "
-            f"{row['step']:>8}  {shown:<16} {age}"
+            f"{row['step']:>8}  {shown:<36} {age}"
         )
     return "\n".join(lines)
 

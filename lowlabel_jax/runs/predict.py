@@ -3,11 +3,10 @@
 One image that cannot be read spoils no other: it has a row, and a reason, of its own.
 """
 
-import concurrent.futures
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,22 +16,10 @@ from lowlabel_jax.augment.views import normalise
 from lowlabel_jax.core import parallel
 from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.ops.compiling import compile_options
-from lowlabel_jax.runs import evaluate, results
-from lowlabel_jax.runs.predict_images import Item, expand, items_of, read, shown_as
-
-AT_ONCE = 64  # images read and labelled together, at most
-
-Row = dict[str, Any]  # {"path" or None, "topk": [{"label", "probability"}, …], "error" or None}
-Guess = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
-
-
-class Part(NamedTuple):
-    """What is found of some images, in order; numbers of one that cannot be read are NaN."""
-
-    items: Sequence[Item]
-    errors: list[str | None]
-    probs: np.ndarray  # float32 [n, k]
-    features: np.ndarray | None  # float32 [n, f], where they were asked for
+from lowlabel_jax.runs import detectors, evaluate, predict_restored, results
+from lowlabel_jax.runs.labelling import Guess, Part, Row, batch_size, check_topk, parts, rows, sound
+from lowlabel_jax.runs.predict_images import Item, expand, items_of, shown_as
+from lowlabel_jax.training import build
 
 
 class Run:
@@ -51,11 +38,14 @@ class Run:
         self.config, state = evaluate.load(self.directory)
         self.class_names: tuple[str, ...] = tuple(self.config["info"]["class_names"])
         self.step = int(state.step)
+        self.task = build.last_objective(self.config).task  # "classification" or "restoration"
         self._shown = shown_as(self.config)
+        self.shape = self._shown.shape  # (h, w, c) of its images
         self._apply = state.apply_fn
         devices = parallel.device_count(self.config["devices"])
         self._variables = parallel.replicate(state.ema, devices)
         self._made: dict[tuple[int, bool], Guess] = {}
+        self._judge: detectors.Judge | None = None
 
     def __repr__(self) -> str:
         names = ", ".join(self.class_names[:3]) + (", .." if len(self.class_names) > 3 else "")
@@ -68,15 +58,23 @@ class Run:
     def predict(self, images: Any, topk: int = 3) -> list[Row]:
         """The likeliest classes of each image; path None of an array. A file that cannot be read
         has a row with its error and no classes.
+
+        A run that knows normal images alone says of each whether it is an anomaly. Raises UserError
+        for one that restores images and no more: see `restored`.
         """
         check_topk(topk, "topk=")
+        if self.judge:
+            found = self.restored_parts(items_of(images))
+            return [row for part in found for row in predict_restored.rows(part, self.judge)]
+        self.must_label()
         return [row for part in self.parts(items_of(images)) for row in self.rows(part, topk)]
 
     def probabilities(self, images: Any) -> np.ndarray:
         """float32 [n, k], in the order of class_names. Raises UserError for a file that cannot be
-        read.
+        read, and for a run that restores images.
         """
-        found = [_sound(part).probs for part in self.parts(items_of(images))]
+        self.must_label()
+        found = [sound(part).probs for part in self.parts(items_of(images))]
         return np.concatenate(found) if found else np.zeros((0, len(self.class_names)), np.float32)
 
     def embeddings(self, images: Any) -> np.ndarray:
@@ -84,8 +82,45 @@ class Run:
         read.
         """
         parts = self.parts(items_of(images), features=True)
-        found = [part.features for part in map(_sound, parts) if part.features is not None]
+        found = [part.features for part in map(sound, parts) if part.features is not None]
         return np.concatenate(found) if found else np.zeros((0, self.feature_size), np.float32)
+
+    def restored(self, images: Any) -> np.ndarray:
+        """uint8 [n, h, w, c]: what an autoencoder makes of images, of its own size. Raises
+        UserError for a file that cannot be read, and for a run that labels images.
+        """
+        if self.task != "restoration":
+            raise UserError(f"{self.directory} labels images and restores none.", "run.predict(…)")
+        found = [sound(part).features for part in self.restored_parts(items_of(images))]
+        flat = [part.reshape(-1, *self.shape) for part in found if part is not None]
+        whole = np.concatenate(flat) if flat else np.zeros((0, *self.shape))
+        return predict_restored.as_pixels(whole)
+
+    @property
+    def judge(self) -> detectors.Judge | None:
+        """What tells anomalies from normals, where the run was trained on normals alone."""
+        has_one = self.task == "restoration" and self.config["split"]["normal_classes"]
+        if has_one and self._judge is None:
+            self._judge = detectors.read(self.config, self.directory, self.step)
+        return self._judge
+
+    def must_label(self) -> None:
+        """Raise UserError for a run that restores images: its classes mean nothing."""
+        if self.task == "restoration":
+            raise UserError(
+                f"{self.directory} restores images, and has learnt no classes to tell apart.",
+                "lowlabel predict RUN IMAGES --restored DIR writes what it makes of images.",
+            )
+
+    def restored_parts(self, items: Sequence[Item]) -> Iterator[Part]:
+        """As `parts`, of a run that restores images: scores for probabilities, and for features
+        the restored images, [n, h · w · c] in [0, 1].
+        """
+        size = batch_size(len(items), self.config["batch"]["evaluation"])
+        config = {**self.config, "batch": {**self.config["batch"], "evaluation": size}}
+        guess = predict_restored.guesser(config, self._apply, self._variables, self.judge)
+        widths = (len(self.judge.limits) if self.judge else 0, int(np.prod(self.shape)))
+        return parts(items, self._shown, guess, size, widths)
 
     @property
     def feature_size(self) -> int:
@@ -96,36 +131,13 @@ class Run:
 
     def parts(self, items: Sequence[Item], features: bool = False) -> Iterator[Part]:
         """What is found of images, some at a time; the next are read while these are labelled."""
-        size = _size(len(items), self.config["batch"]["evaluation"])
-        guess = self.guesser(size, features)
-        starts = range(0, len(items), size)
-        blocks = [items[start : start + size] for start in starts]
-        with concurrent.futures.ThreadPoolExecutor(1) as reader:
-            coming = [reader.submit(read, block, self._shown) for block in blocks[:1]]
-            for number, block in enumerate(blocks):
-                images, errors = coming.pop().result()
-                for following in blocks[number + 1 : number + 2]:
-                    coming.append(reader.submit(read, following, self._shown))
-                yield self._part(block, images, errors, guess, features)
+        size = batch_size(len(items), self.config["batch"]["evaluation"])
+        widths = (len(self.class_names), self.feature_size if features else None)
+        return parts(items, self._shown, self.guesser(size, features), size, widths)
 
     def rows(self, part: Part, topk: int) -> Iterator[Row]:
         """A row for each image of a part."""
-        for item, error, probs in zip(part.items, part.errors, part.probs, strict=True):
-            likeliest = [] if error else best(probs, self.class_names, topk)
-            path = item if isinstance(item, str) else None
-            yield {"path": path, "topk": likeliest, "error": error}
-
-    def _part(
-        self, items: Sequence[Item], images: np.ndarray, errors: list, guess: Guess, features: bool
-    ) -> Part:
-        """What the network says of images [n, h, w, c]; those with an error it is not shown."""
-        good = [i for i, error in enumerate(errors) if error is None]
-        none = (np.zeros((0, len(self.class_names))), None)
-        probs, found = guess(images[good]) if good else none
-        if features and found is None:
-            found = np.zeros((0, self.feature_size))
-        spread = None if found is None else _spread(found, good, len(items))
-        return Part(items, errors, _spread(probs, good, len(items)), spread)
+        return rows(part, self.class_names, topk)
 
     def guesser(self, size: int, features: bool) -> Guess:
         """The compiled network for batches of a size; made once."""
@@ -145,23 +157,6 @@ def predict(directory: Path, wanted: Sequence[str], topk: int = 3) -> Iterator[R
     run, paths = Run(directory), expand(wanted)
     for part in run.parts(paths):
         yield from run.rows(part, topk)
-
-
-def check_topk(topk: int, option: str = "--topk ") -> None:
-    """Raise UserError for a number of classes that shows none."""
-    if not isinstance(topk, int) or topk < 1:
-        raise UserError(f"{option}{topk} shows no class.", f"{option}3 shows three.")
-
-
-def best(probs: np.ndarray, names: Sequence[str], topk: int) -> list[dict[str, Any]]:
-    """The likeliest classes of probabilities [k], with theirs."""
-    order = np.argsort(-probs, kind="stable")[:topk]
-    return [{"label": names[k], "probability": round(float(probs[k]), 6)} for k in order]
-
-
-def _size(n: int, most: int) -> int:
-    """Images a batch for n of them: a power of two, so that few programs are compiled."""
-    return min(1 << max(n - 1, 0).bit_length(), AT_ONCE, most)
 
 
 def _probabilities(config: Mapping[str, Any], apply: Callable, variables: Any) -> Guess:
@@ -192,20 +187,3 @@ def _with_features(config: Mapping[str, Any], apply: Callable, variables: Any) -
         return probs, features
 
     return guess
-
-
-def _spread(found: np.ndarray, places: Sequence[int], n: int) -> np.ndarray:
-    """[m, f] at places of [n, f], the rest NaN."""
-    whole = np.full((n, found.shape[1]), np.nan, np.float32)
-    whole[places] = found
-    return whole
-
-
-def _sound(part: Part) -> Part:
-    for item, error in zip(part.items, part.errors, strict=True):
-        if error is not None:
-            raise UserError(
-                f"{item if isinstance(item, str) else 'an array'} cannot be read: {error}.",
-                "leave it out; run.predict says which can.",
-            )
-    return part

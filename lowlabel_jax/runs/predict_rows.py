@@ -1,6 +1,5 @@
 """`lowlabel predict` as a command: rows written as they come, embeddings, a bar, a last line."""
 
-import csv
 import io
 import json
 import sys
@@ -14,8 +13,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lowlabel_jax.core import files, log, units
-from lowlabel_jax.runs import places
-from lowlabel_jax.runs.predict import Part, Row, Run, check_topk
+from lowlabel_jax.core.errors import UserError
+from lowlabel_jax.runs import places, predict_restored
+from lowlabel_jax.runs.exported import Exported
+from lowlabel_jax.runs.labelling import Part, Row, check_topk
+from lowlabel_jax.runs.lines import as_bytes, csv_line, one_line
+from lowlabel_jax.runs.predict import Run
 from lowlabel_jax.runs.predict_images import expand
 
 FORMATS = ("table", "csv", "json", "jsonl")
@@ -28,23 +31,35 @@ def label(
     form: str = "table",
     out: Path | None = None,
     embeddings: Path | None = None,
+    exported: bool = False,
+    restored: Path | None = None,
 ) -> int:
     """Label what `wanted` names (see expand) and say how it went; 2 where a file is bad, else 0.
 
-    Rows go to stdout as they are found, or whole to `out`. Raises UserError before any work where
-    there is no run or image, or where a file cannot be written.
+    Rows go to stdout as they are found, or whole to `out`. exported: the directory is not a run's
+    but one that `lowlabel export` wrote. restored: a folder for the images that an autoencoder
+    restores; such a run labels nothing, but may know anomalies. Raises UserError before any work
+    where there is no run or image, or where a file cannot be written.
     """
     check_topk(topk)
     take_any_bytes()
     places.check("--out", out)
     places.check("--embeddings", embeddings, ".npz")
-    run, paths, began = Run(directory), expand(wanted), time.monotonic()
+    run = (Exported if exported else Run)(directory)
+    paths, began = expand(wanted), time.monotonic()
+    if isinstance(run, Run) and run.task == "restoration":
+        if embeddings:
+            files.write_npz(embeddings, **_embedded(list(run.parts(paths, features=True))))
+        parts = _watched(run.restored_parts(paths), paths, _shows(out, form))
+        return predict_restored.label(run, parts, paths, form, out, restored, embeddings)
+    if restored:
+        raise UserError(f"{directory} restores no images.", "leave --restored out.")
     found: list[Part] = []
     parts = _watched(run.parts(paths, features=embeddings is not None), paths, _shows(out, form))
     rows = (row for part in _kept(parts, found) for row in run.rows(part, topk))
     lines = written(rows, form, min(topk, len(run.class_names)))
     if out:
-        files.write_bytes(out, _bytes("".join(f"{line}\n" for line in lines)))
+        files.write_bytes(out, as_bytes("".join(f"{line}\n" for line in lines)))
     else:
         for line in lines:
             log.say(line)
@@ -79,35 +94,21 @@ def written(rows: Iterable[Row], form: str, topk: int) -> Iterator[str]:
         yield from map(json.dumps, rows)
     elif form == "csv":
         more = [f"{name}_{i}" for i in range(2, topk + 1) for name in ("label", "probability")]
-        yield _csv(("path", "label", "probability", *more, "error"))
+        yield csv_line(("path", "label", "probability", *more, "error"))
         for row in rows:
-            yield _csv((files.without_formula(row["path"]), *_cells(row, topk), row["error"] or ""))
+            yield csv_line(
+                (files.without_formula(row["path"]), *_cells(row, topk), row["error"] or "")
+            )
     else:
         for row in rows:
             said = "  ".join(f"{one['label']} {one['probability']:.3f}" for one in row["topk"])
-            yield f"{_shown(row['path'])}  {said or 'error: ' + str(row['error'])}"
+            yield f"{one_line(row['path'])}  {said or 'error: ' + str(row['error'])}"
 
 
 def _cells(row: Row, topk: int) -> list[Any]:
     """[2 topk] labels and probabilities in turn, empty where there is no class."""
     found = [cell for one in row["topk"] for cell in (one["label"], one["probability"])]
     return found + [""] * (2 * topk - len(found))
-
-
-def _csv(cells: Sequence[Any]) -> str:
-    text, end = io.StringIO(), "\r\n"  # a cell is quoted where it holds one of these
-    csv.writer(text, lineterminator=end).writerow(cells)
-    return text.getvalue().removesuffix(end)
-
-
-def _shown(path: str) -> str:
-    """A path on one line: quoted, as Python would, where it holds line ends or the like."""
-    return repr(path) if any(ord(c) < 32 for c in path) else path
-
-
-def _bytes(text: str) -> bytes:
-    """UTF-8; bytes of paths that are none come out as they were."""
-    return text.encode("utf-8", "surrogateescape")
 
 
 def _kept(parts: Iterable[Part], found: list[Part]) -> Iterator[Part]:

@@ -8,15 +8,37 @@ import numpy as np
 
 from lowlabel_jax.configuration.resolve import label
 from lowlabel_jax.core import files, log, parallel
+from lowlabel_jax.data.opened import images_of
+from lowlabel_jax.data.source import Source
+from lowlabel_jax.data.splits import Split
 from lowlabel_jax.evaluation import evaluate
 from lowlabel_jax.evaluation.calibration import temperature_scaling
 from lowlabel_jax.evaluation.operating_points import operating_points
 from lowlabel_jax.evaluation.scores import POSITIVE, scores
+from lowlabel_jax.runs import directory as rundir
+from lowlabel_jax.runs import restored
 from lowlabel_jax.state import TrainState
-from lowlabel_jax.training import checkpoint
+from lowlabel_jax.training import build, checkpoint
 
 
 def score(
+    config: Mapping[str, Any],
+    state: TrainState,
+    data: Source,
+    split: Split,
+    name: str,
+    directory: Path,
+) -> dict[str, Any]:
+    """Evaluate on one set, by what the run's last phase was to do: restore images, or label them.
+
+    data: what the last phase was shown, images or features.
+    """
+    if build.last_objective(config).task == "restoration":
+        return restored.score(config, state, data, split, name, directory)
+    return labelled(config, state, *images_of(data, split, name), name, directory)
+
+
+def labelled(
     config: Mapping[str, Any],
     state: TrainState,
     images: Any,
@@ -24,7 +46,7 @@ def score(
     name: str,
     directory: Path,
 ) -> dict[str, Any]:
-    """Evaluate on one set: eval/NAME.json and predictions/NAME.npz.
+    """Evaluate a classifier on one set: eval/NAME.json and predictions/NAME.npz.
 
     The headline is fixed in advance: the averaged weights after the last step. The last weights
     themselves are reported beside it, never chosen between.
@@ -96,6 +118,30 @@ def predictor(config: Mapping[str, Any], apply_fn: Callable) -> evaluate.Predict
     return evaluate.predictor(apply_fn, config["batch"]["evaluation"], devices)
 
 
+def looker(
+    config: Mapping[str, Any],
+    phase: build.Phase,
+    apply_fn: Callable,
+    images: Any,
+    label: np.ndarray,
+) -> Callable[[TrainState], dict[str, float]]:
+    """numbers(state): what a look at the validation set adds to metrics.jsonl, in a phase."""
+    if phase.objective.task == "restoration":
+        restore = restored.restorer(config, apply_fn, phase.objective)
+        return lambda state: restored.look(config, phase.spec, restore(state.ema, images))
+    predict = predictor(config, apply_fn)
+    return lambda state: evaluate.validation_numbers(evaluate.both(predict, state, images), label)
+
+
+def headlines(numbers: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """{"accuracy": {"test": 0.93}}: of each set its main number, as status.json has them."""
+    found: dict[str, dict[str, float]] = {}
+    for name, of in numbers.items():
+        metric = of.get("headline", "accuracy")
+        found.setdefault(metric, {})[name] = of[metric]
+    return found
+
+
 def introduction(config: Mapping[str, Any], directory: Path) -> str:
     """What is about to be trained, on what, for how long."""
     sizes, batch = config["info"]["sizes"], config["batch"]["labelled"]
@@ -115,6 +161,9 @@ def say_finished(
 ) -> None:
     """What came out, where it lies, what to do next."""
     for name, found in numbers.items():
+        if found.get("task") == "restoration":
+            log.say("\n".join(restored.words(found)))
+            continue
         low, high = found["ci95"]
         log.say(
             f"{name} accuracy {found['accuracy']:.4f} (EMA weights; 95 % interval {low:.3f} to "
@@ -125,14 +174,15 @@ def say_finished(
         log.say(
             f"median test accuracy over the last {n} checkpoints {median['accuracy']:.4f} (EMA)"
         )
-    log.say(f"run: {directory}  (metrics.jsonl, eval/, predictions/, checkpoints/, tb/)")
+    more = ", pictures/" if (directory / "pictures").is_dir() else ""
+    log.say(f"run: {directory}  (metrics.jsonl, eval/, predictions/, checkpoints/, tb/{more})")
     log.say("next: " + log.typed(f"lowlabel evaluate {directory}"))
 
 
 def say_complete(directory: Path) -> dict[str, Any]:
     """A finished run was asked for again: say how it ended, and touch nothing."""
     status = files.read_json(directory / "status.json")
-    shown = ", ".join(f"{name} accuracy {v:.4f}" for name, v in status.get("accuracy", {}).items())
+    shown = rundir.headline(status)
     log.say(
         f"{directory} is already complete (step {status['step']}{', ' + shown if shown else ''})."
     )

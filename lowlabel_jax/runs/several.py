@@ -73,8 +73,7 @@ def ending(status: Mapping[str, Any], code: int) -> str:
     """How a run ended, in words."""
     if code or status.get("state") != "finished":
         return f"{status.get('state', 'failed')} (exit code {code})"
-    found = status.get("accuracy", {})
-    return "finished, " + ", ".join(f"{name} accuracy {value:.4f}" for name, value in found.items())
+    return f"finished, {rundir.headline(status)}"
 
 
 if __name__ == "__main__":

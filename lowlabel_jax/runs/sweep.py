@@ -68,6 +68,7 @@ def name_of(choice: Mapping[str, Any]) -> str:
 def _word(path: str, value: Any) -> str:
     if path.endswith(".name") or path == "method":
         return str(value).replace("/", "_").replace(" ", "_")
+    value = "+".join(map(str, value)) if isinstance(value, tuple) else value
     short = path.rsplit(".", 1)[-1]
     return f"{short}{value}" if short == "seed" else f"{short}={value}"
 

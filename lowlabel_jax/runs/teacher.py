@@ -13,6 +13,7 @@ from lowlabel_jax.data.source import Images, Source
 from lowlabel_jax.evaluation import guesses
 from lowlabel_jax.runs import directory as rundir
 from lowlabel_jax.runs import evaluate, results
+from lowlabel_jax.training import build
 
 KEPT = "teacher.npz"
 BEFORE = "phase"  # what config.teacher says where the teacher is the phase before the student's
@@ -37,7 +38,13 @@ def check(config: Mapping[str, Any], directory: Path, source: Source, split: spl
             f"the teacher {teacher} is not a finished run.",
             "train it to its end first, or give another --config.teacher.",
         )
-    if files.read_json(teacher / "config.json")["data_fingerprint"] != source.fingerprint:
+    its_config = files.read_json(teacher / "config.json")
+    if build.last_objective(its_config).task == "restoration":
+        raise UserError(
+            f"the teacher {teacher} restores images and has learnt no classes.",
+            "give a run that labels images.",
+        )
+    if its_config["data_fingerprint"] != source.fingerprint:
         raise UserError(
             f"the teacher {teacher} was trained on other data.",
             "give one that was trained on the data of this run.",

@@ -12,10 +12,9 @@ from lowlabel_jax.core import files, log, signals
 from lowlabel_jax.core.errors import Diverged, Interrupted
 from lowlabel_jax.data import feed, source, split_table, splits
 from lowlabel_jax.data.opened import images_of, open_data
-from lowlabel_jax.evaluation import evaluate as evaluation
 from lowlabel_jax.pretrained import bring
 from lowlabel_jax.runs import directory as rundir
-from lowlabel_jax.runs import evaluate, features, results, teacher
+from lowlabel_jax.runs import evaluate, features, restored, restored_pictures, results, teacher
 from lowlabel_jax.state import TrainState
 from lowlabel_jax.training import build, checkpoint, loop, networks, record, watch
 from lowlabel_jax.training.phases import Progress
@@ -90,6 +89,7 @@ def _run(
 ) -> dict[str, Any]:
     config = plan.config
     build.check(config)
+    restored.check(config)
     checkpoint.clean(directory)
     progress = checkpoint.newest(directory) or Progress()
     if progress.step:
@@ -127,14 +127,14 @@ def finish(plan: Plan, directory: Path, state: TrainState) -> dict[str, Any]:
     """Read the test set, once; write the numbers and the guesses; say what came out."""
     numbers, last = {}, plan.config["phases"][-1]
     for name in ("validation", "test"):
-        images, label = images_of(shown(plan, last, state), plan.split, name)
-        if len(label):
-            given = (plan.config, state, images, label)
-            numbers[name] = results.score(*given, name, directory)
+        data = shown(plan, last, state)
+        if len(splits.rows(data, plan.split, name)[1]):
+            numbers[name] = results.score(plan.config, state, data, plan.split, name, directory)
             if name == "test" and plan.config["median_of"] > 1:
+                given = (plan.config, state, *images_of(data, plan.split, name))
                 numbers[name] = results.add_median(*given, numbers[name], directory)
-    headline = {name: found["accuracy"] for name, found in numbers.items()}
-    record.write_status(directory, "finished", int(state.step), accuracy=headline)
+    restored_pictures.write(plan.config, state, plan.source, plan.split, directory)
+    record.write_status(directory, "finished", int(state.step), **results.headlines(numbers))
     results.say_finished(directory, plan.config, numbers)
     return numbers
 
@@ -203,11 +203,10 @@ def _validator(plan: Plan) -> loop.Validate:
     def validate(phase: build.Phase, state: TrainState) -> dict[str, float]:
         if made.get("phase") is not phase:
             data = shown(plan, phase.spec, state)
-            made["images"], made["label"] = images_of(data, plan.split, "validation")
-            made["predict"] = results.predictor(plan.config, state.apply_fn)
+            given = images_of(data, plan.split, "validation")
+            made["look"] = results.looker(plan.config, phase, state.apply_fn, *given)
             made["phase"] = phase
-        probs = evaluation.both(made["predict"], state, made["images"])
-        return evaluation.validation_numbers(probs, made["label"])
+        return made["look"](state)
 
     return validate
 
