@@ -9,7 +9,7 @@ from typing import Any
 from lowlabel_jax import __version__
 from lowlabel_jax.core import log
 from lowlabel_jax.core.errors import guarded
-from lowlabel_jax.runs import image_commands
+from lowlabel_jax.runs import export_command, image_commands, report_command
 
 EXAMPLES = """\
 examples:
@@ -20,6 +20,9 @@ examples:
   lowlabel auto photos --labels-per-class 10    learn the settings, train, compare, report
   lowlabel evaluate runs/d1             score a finished run's checkpoint again
   lowlabel predict runs/d1 photos/*.jpg label images with it; --format csv --out labels.csv
+  lowlabel report runs/d1               one page about a run: curves, classes, mistakes, images
+  lowlabel export runs/d1               runs/d1/export: for use without the run
+  lowlabel explain runs/d1 photos/*.jpg where it looks, and what it finds alike, as pictures
   lowlabel autolabel runs/d1 photos     its surest guesses as a CSV for the next training
   lowlabel label-next runs/d1 photos    which images a person should label next
   lowlabel student digits_noisy_student --workdir=runs/ns       rounds of noisy student
@@ -80,6 +83,8 @@ def parser() -> argparse.ArgumentParser:
     add("--split", default="test", help="test (the default), validation or labelled")
     add("--json", action="store_true", help="the numbers as JSON on stdout")
     image_commands.add_to(command)
+    export_command.add_to(command)
+    report_command.add_to(command)
     add = command(compare).add_argument
     add("paths", metavar="RUN|DIR", type=Path, nargs="+")
     add("--out", type=Path, help="where the tables and the picture go (the first DIR)")

@@ -1,4 +1,6 @@
-"""The commands of `lowlabel` that are given images: predict, autolabel, label-next, data-check."""
+"""The commands of `lowlabel` that are given images: predict, explain, autolabel, label-next,
+data-check.
+"""
 
 import argparse
 import contextlib
@@ -18,6 +20,7 @@ IMAGES = "IMAGE|DIR|GLOB|-"
 def add_to(command: Command) -> None:
     """Make the command lines of this file's commands."""
     _add_predict(command(predict).add_argument)
+    _add_explain(command(explain).add_argument)
     _add_autolabel(command(autolabel).add_argument)
     _add_label_next(command(label_next).add_argument)
     _add_data_check(command(data_check).add_argument)
@@ -30,6 +33,8 @@ def _add_predict(add: Callable) -> None:
     add("--format", choices=("table", "csv", "json", "jsonl"), default="table")
     add("--out", type=Path, metavar="FILE", help="write there instead of printing")
     add("--embeddings", type=Path, metavar="FILE.npz", help="write what the head sees of each")
+    add("--restored", type=Path, metavar="DIR", help="write what an autoencoder makes of each")
+    add("--exported", action="store_true", help="RUN is a folder that lowlabel export wrote")
 
 
 def predict(options: argparse.Namespace) -> int:
@@ -40,7 +45,34 @@ def predict(options: argparse.Namespace) -> int:
     from lowlabel_jax.runs import predict_rows
 
     given = (options.run_directory, options.images, options.topk, options.format)
-    return predict_rows.label(*given, options.out, options.embeddings)
+    more = (options.exported, options.restored)
+    return predict_rows.label(*given, options.out, options.embeddings, *more)
+
+
+def _add_explain(add: Callable) -> None:
+    add("run_directory", metavar="RUN", type=Path)
+    add("images", metavar=IMAGES, nargs="*", help="what to explain (the run's own test images)")
+    add("--out", type=Path, metavar="DIR", help="where to write (RUN/explain)")
+    add("--layer", default="last_conv", metavar="NAME", help="whose map is looked at (last_conv)")
+    add("--class", dest="class_name", default="", metavar="NAME", help="whose heat (the guess's)")
+    add("--map", default="tsne", metavar="WAY", help="tsne or pca (tsne)")
+    add("--map_of", default="features", metavar="NAME", help="the endpoint mapped (features)")
+    add("--count", type=int, default=0, metavar="N", help="images at most (12; of those named 100)")
+
+
+def explain(options: argparse.Namespace) -> int:
+    """Show where a finished run looks, its nearest labelled images, what it confuses; as pictures.
+
+    2 if a file is broken.
+    """
+    from lowlabel_jax import start
+
+    start.jax_ready()
+    from lowlabel_jax.runs import explain as run_explain
+
+    more = (options.map, options.map_of, options.count)
+    asked = run_explain.Asked(options.layer, options.class_name, *more)
+    return run_explain.explain(options.run_directory, options.images, options.out, asked)
 
 
 def _add_autolabel(add: Callable) -> None:

@@ -16,7 +16,8 @@ from lowlabel_jax.data.opened import open_data
 from lowlabel_jax.data.source import Images, Source
 from lowlabel_jax.evaluation.calibration import temperature_scaling
 from lowlabel_jax.runs import evaluate
-from lowlabel_jax.runs.predict import AT_ONCE, Run
+from lowlabel_jax.runs.labelling import AT_ONCE
+from lowlabel_jax.runs.predict import Run
 from lowlabel_jax.runs.predict_images import expand
 from lowlabel_jax.runs.predict_rows import looked_at, take_any_bytes
 
@@ -70,7 +71,7 @@ def data_of(run: Run) -> tuple[Source, splits.Split]:
     return source, splits.read(evaluate.kept_split(run.directory), source)
 
 
-def at_images(run: Run, images: Images) -> tuple[np.ndarray, np.ndarray]:
+def at_images(run: Run, images: Images | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(probabilities [n, k], features [n, f]) of images of the run's own data, n > 0."""
     size = min(AT_ONCE, run.config["batch"]["evaluation"])
     guess = run.guesser(size, True)
