@@ -18,7 +18,7 @@ import lowlabel_jax
 from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.images.crops import Fit
 from lowlabel_jax.images.decoding import decode
-from lowlabel_jax.runs import predict, predict_images, predict_rows
+from lowlabel_jax.runs import labelling, predict, predict_images, predict_rows
 from lowlabel_jax.runs.train import train
 from tests import images
 from tests.test_own_images import measured, on, photos, run_cli
@@ -90,7 +90,7 @@ def test_a_photo_on_its_side_with_its_tag_is_the_upright_one(tag, turn, run, tmp
 
 def test_the_batch_and_the_neighbours_of_an_image_change_nothing(run, mixed, monkeypatch):
     whole = list(run.parts(mixed, features=True))
-    monkeypatch.setattr(predict, "AT_ONCE", 2)
+    monkeypatch.setattr(labelling, "AT_ONCE", 2)
     parts = list(run.parts(mixed, features=True))
     assert len(whole) == 1 and len(parts) == 5
     assert [path for part in parts for path in part.items] == mixed
@@ -105,7 +105,7 @@ def test_the_batch_and_the_neighbours_of_an_image_change_nothing(run, mixed, mon
                       (9999, 8, 8)],
 )  # fmt: skip
 def test_few_images_make_a_small_batch(n, most, size):
-    assert predict._size(n, most) == size
+    assert labelling.batch_size(n, most) == size
 
 
 def test_images_are_read_only_shortly_before_they_are_labelled(run, folder, monkeypatch):
@@ -116,7 +116,7 @@ def test_images_are_read_only_shortly_before_they_are_labelled(run, folder, monk
         return decode(path, *how)
 
     monkeypatch.setattr(predict_images, "decode", noted)
-    monkeypatch.setattr(predict, "AT_ONCE", 2)
+    monkeypatch.setattr(labelling, "AT_ONCE", 2)
     parts = run.parts(paths)
     next(parts)
     assert len(opened) <= 4

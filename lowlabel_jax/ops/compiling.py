@@ -1,7 +1,9 @@
 """What XLA is told: options of a compiled program, and where compiled programs are kept."""
 
+import contextlib
 import functools
 import os
+from collections.abc import Iterator
 
 import jax
 
@@ -24,6 +26,17 @@ def use_cache(directory: str | os.PathLike[str]) -> None:
     jax.config.update("jax_compilation_cache_dir", os.fspath(directory))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+@contextlib.contextmanager
+def without_places() -> Iterator[None]:
+    """Programs lowered inside do not name the source files of this machine."""
+    before = jax.config.jax_traceback_in_locations_limit
+    jax.config.update("jax_traceback_in_locations_limit", 0)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_traceback_in_locations_limit", before)
 
 
 @functools.cache

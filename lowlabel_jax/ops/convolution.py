@@ -6,8 +6,10 @@ written in that form (NHWC, HWIO) to begin with: 64x16x16x64 -> 64 in a scan, fo
 19 ms a turn against 2143; outside of loops the two are equal (one core, jaxlib 0.10.2).
 """
 
+import contextlib
+import contextvars
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -17,6 +19,7 @@ from jax import lax
 Padding = str | Sequence[tuple[int, int]]  # "SAME", "VALID" or ((top, bottom), (left, right))
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 IMPLEMENTATIONS = ("native", "cpu")
+AUTO = contextvars.ContextVar("implementation", default="auto")  # what "auto" stands for
 MOST_TAPS = 49  # a kernel of more is not laid out as slices, one for each of its pixels
 
 
@@ -58,11 +61,22 @@ def conv2d(
 
 def implementation(impl: str) -> str:
     """What runs, "native" or "cpu": "auto" is decided here, when the caller is traced."""
+    impl = AUTO.get() if impl == "auto" else impl
     if impl == "auto":
         return "cpu" if jax.default_backend() == "cpu" else "native"
     if impl not in IMPLEMENTATIONS:
         raise ValueError(f"no implementation called {impl!r}. There are: auto, native, cpu.")
     return impl
+
+
+@contextlib.contextmanager
+def written_for(impl: str) -> Iterator[None]:
+    """What is traced inside takes `impl` where it is "auto": for a program that runs elsewhere."""
+    before = AUTO.set(impl)
+    try:
+        yield
+    finally:
+        AUTO.reset(before)
 
 
 def explicit_pads(

@@ -93,7 +93,7 @@ class Attend(nn.Module):
 
     def __call__(self, query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
         """[b, n, c], [b, m, c], [b, m, c] -> [b, n, c]."""
-        shape = (len(query), -1, self.heads, query.shape[-1] // self.heads)
+        shape = (query.shape[0], -1, self.heads, query.shape[-1] // self.heads)
         q, k, v = (x.reshape(shape) for x in (query, key, value))
         fit = jnp.einsum("bnhd,bmhd->bhnm", q, k) / math.sqrt(shape[-1])
         weight = jax.nn.softmax(fit.astype(jnp.float32)).astype(v.dtype)
