@@ -176,7 +176,7 @@ def say_finished(
         )
     more = ", pictures/" if (directory / "pictures").is_dir() else ""
     log.say(f"run: {directory}  (metrics.jsonl, eval/, predictions/, checkpoints/, tb/{more})")
-    log.say("next: " + log.typed(f"lowlabel evaluate {directory}"))
+    log.say("next: " + log.typed(f"lowlabel report {directory}"))
 
 
 def say_complete(directory: Path) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def compare_and_say(runs: Iterable[Path], folder: Path, config: ModuleType) -> N
     log.say()
     compare.show(result)
     log.say(f"\nruns: {folder}   picture: {picture}   tables: {page} (also .json, .csv)")
-    following = (f"lowlabel evaluate {finished[-1]}", *getattr(config, "NEXT", ()))
+    following = (f"lowlabel report {finished[-1]}", *getattr(config, "NEXT", ()))
     log.say("next: " + "\n      ".join(map(log.typed, following)))
 
 
