@@ -86,11 +86,11 @@ def compare_and_say(runs: Iterable[Path], folder: Path, config: ModuleType) -> N
     if not finished:
         raise UserError(f"none of the runs in {folder} finished.", "see their train.log.")
     result = compare.compare(finished)
-    page, picture = folder / "compare.md", folder / "compare.png"
+    page, picture = folder / "compare.html", folder / "compare.png"
     compare.write(result, folder)
     log.say()
     compare.show(result)
-    log.say(f"\nruns: {folder}   picture: {picture}   tables: {page} (also .json, .csv)")
+    log.say(f"\nruns: {folder}   picture: {picture}   page: {page} (also .md, .json, .csv)")
     following = (f"lowlabel report {finished[-1]}", *getattr(config, "NEXT", ()))
     log.say("next: " + "\n      ".join(map(log.typed, following)))
 
