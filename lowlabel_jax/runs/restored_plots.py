@@ -40,8 +40,8 @@ def grid(
     columns = max(len(images) for _, images in rows)
     side = (WIDTH - 0.9) / max(columns, 6)
     tall = len(rows) * side * rows[0][1].shape[1] / rows[0][1].shape[2]
-    top = 0.2 * bool(heads) + 0.25 * bool(title)
-    close = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
+    top = 0.2 * bool(heads) + 0.3 * bool(title)
+    close = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.03, wspace=0, hspace=0)
     figure = Figure(figsize=(0.9 + side * columns, tall + top + 0.1), layout=close)
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for each in axes.flat:
