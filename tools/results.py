@@ -114,7 +114,7 @@ def of_method(name: str, kept: dict[str, Any]) -> str:
                 shown = f"{short(numbers['mean'])}{spread} | {numbers['n']}"
                 rows.append(f"| {one['title']} | {method} | {shown} | {versus(numbers)} |")
     if len(rows) == 2:
-        return "Not measured here yet."
+        return "No accuracy was measured here."
     return "\n".join([*rows, "", "Commands, machine and date: [the comparison](../methods.md)."])
 
 
