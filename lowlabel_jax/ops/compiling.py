@@ -31,7 +31,7 @@ def use_cache(directory: str | os.PathLike[str]) -> None:
 @contextlib.contextmanager
 def without_places() -> Iterator[None]:
     """Programs lowered inside do not name the source files of this machine."""
-    before = jax.config.jax_traceback_in_locations_limit
+    before = jax.config.jax_traceback_in_locations_limit  # type: ignore  # jax makes its options at run time
     jax.config.update("jax_traceback_in_locations_limit", 0)
     try:
         yield
