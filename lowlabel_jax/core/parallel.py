@@ -96,6 +96,25 @@ def shard(batch: Any, devices: int) -> Any:
     return jax.tree.map(split, batch)
 
 
+def shard_filled(batch: Any, size: int, devices: int) -> Any:
+    """As `shard`, of leaves of at most `size` rows, whose first one is repeated up to there."""
+
+    def filled(x: Any) -> np.ndarray:
+        return np.concatenate([x, np.repeat(x[:1], size - len(x), axis=0)])
+
+    return shard(jax.tree.map(filled, batch), devices)
+
+
+def rows(found: Any, n: int) -> Any:
+    """[d, b/d, …] -> the first n of [b, …], on the host, for each leaf: what was not filled in."""
+
+    def cut(x: Any) -> np.ndarray:
+        x = np.asarray(x)
+        return x.reshape(-1, *x.shape[2:])[:n]
+
+    return jax.tree.map(cut, found)
+
+
 def indivisible(what: str, size: int, devices: int) -> UserError:
     """The error for a size that cannot be split evenly, with the nearest sizes that can."""
     low = size // devices * devices

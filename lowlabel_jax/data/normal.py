@@ -21,7 +21,8 @@ def validated(source: Source, normal: Sequence[str]) -> Source:
     """
     if not normal:
         return source
-    problems(_misfits(source.class_names, normal), "an anomaly is what is of none of them.")
+    there = ", ".join(source.class_names)
+    problems(_misfits(source.class_names, normal), f"name some, not all, of the classes: {there}.")
     if not brought(source, "validation"):
         return source
     known = is_normal(source, normal, source.labels["validation"])

@@ -36,11 +36,9 @@ def predictor(apply_fn: Callable, batch_size: int, devices: int) -> Predict:
         found: dict[str, list[np.ndarray]] = {name: [] for name in variables}
         for start in range(0, len(images), size):
             part = images[start : start + size]
-            padded = np.concatenate([part, np.repeat(part[:1], size - len(part), axis=0)])
-            batch = parallel.shard({"image": padded}, devices)
+            batch = parallel.shard_filled({"image": part}, size, devices)
             for name, values in variables.items():
-                probs = np.asarray(mapped(values, batch))
-                found[name].append(probs.reshape(size, -1)[: len(part)])
+                found[name].append(parallel.rows(mapped(values, batch), len(part)))
         return {name: np.concatenate(parts) for name, parts in found.items()}
 
     return predict

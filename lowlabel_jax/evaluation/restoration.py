@@ -58,9 +58,8 @@ def restorer(
             part = images[start : start + size]
             here = np.asarray(places[start : start + size], np.int32)
             given = {"image": part, "place": here}
-            batch = parallel.shard({k: _padded(x, size) for k, x in given.items()}, devices)
-            made = mapped(variables, batch)
-            found.append({k: _whole(x, size)[: len(part)] for k, x in made.items()})
+            batch = parallel.shard_filled(given, size, devices)
+            found.append(parallel.rows(mapped(variables, batch), len(part)))
         return {name: np.concatenate([one[name] for one in found]) for name in found[0]}
 
     return restore
@@ -143,14 +142,3 @@ def decoded(
         return jax.nn.sigmoid(ends["restored"])
 
     return np.asarray(jax.jit(run)(variables))
-
-
-def _padded(x: np.ndarray, size: int) -> np.ndarray:
-    """[n, …] -> [size, …], the first row repeated."""
-    return np.concatenate([x, np.repeat(x[:1], size - len(x), axis=0)])
-
-
-def _whole(x: Any, size: int) -> np.ndarray:
-    """[d, b / d, …] -> [b, …] on the host."""
-    x = np.asarray(x)
-    return x.reshape(size, *x.shape[2:])

@@ -103,9 +103,9 @@ def extractor(config: Mapping[str, Any], model: Any, state: TrainState) -> Extra
     variables = parallel.replicate(variables, devices)
 
     def extract(images: np.ndarray) -> np.ndarray:
-        padded = np.concatenate([images, np.repeat(images[:1], size - len(images), axis=0)])
-        found = np.asarray(mapped(variables, parallel.shard({"image": padded}, devices)))
-        return found.reshape(size, -1)[: len(images)].astype(np.float32)
+        batch = parallel.shard_filled({"image": images}, size, devices)
+        found = parallel.rows(mapped(variables, batch), len(images))
+        return found.reshape(len(images), -1).astype(np.float32)
 
     return extract
 

@@ -23,7 +23,7 @@ class Program(NamedTuple):
     """A function of batches of one size, compiled once."""
 
     size: int
-    call: Callable[..., list[np.ndarray]]
+    call: Callable[..., Sequence[np.ndarray]]
 
 
 def heat_at(
@@ -121,12 +121,9 @@ def _over_devices(run: Run, forward: Callable, size: int, names: Sequence[str]) 
     options = compile_options(jax.default_backend())
     mapped = parallel.mapped(forward, devices, sharded_out=True, options=options)
 
-    def call(*rows: np.ndarray) -> list[np.ndarray]:
-        n = len(rows[0])
-        padded = [np.concatenate([x, np.repeat(x[:1], size - n, axis=0)]) for x in rows]
-        batch = parallel.shard(dict(zip(names, padded, strict=True)), devices)
-        found = mapped(run._variables, batch)
-        return [np.asarray(x).reshape(-1, *x.shape[2:])[:n] for x in found]
+    def call(*rows: np.ndarray) -> Sequence[np.ndarray]:
+        batch = parallel.shard_filled(dict(zip(names, rows, strict=True)), size, devices)
+        return parallel.rows(mapped(run._variables, batch), len(rows[0]))
 
     return Program(size, call)
 

@@ -181,9 +181,7 @@ def _with_features(config: Mapping[str, Any], apply: Callable, variables: Any) -
     mapped = parallel.mapped(forward, devices, sharded_out=True, options=options)
 
     def guess(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        padded = np.concatenate([images, np.repeat(images[:1], size - len(images), axis=0)])
-        found = mapped(variables, parallel.shard({"image": padded}, devices))
-        probs, features = (np.asarray(x).reshape(size, -1)[: len(images)] for x in found)
-        return probs, features
+        batch = parallel.shard_filled({"image": images}, size, devices)
+        return parallel.rows(mapped(variables, batch), len(images))
 
     return guess
