@@ -86,7 +86,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
         dry_run(config)
         return 0
     if config.tune.budget != "off":
-        from lowlabel_jax.runs.auto import auto
+        from lowlabel_jax.runs.auto.auto import auto
 
         auto(
             config,

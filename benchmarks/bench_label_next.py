@@ -14,8 +14,8 @@ from lowlabel_jax.configuration import load
 from lowlabel_jax.data import splits
 from lowlabel_jax.data.source import Images
 from lowlabel_jax.evaluation import next_labels, statistics
-from lowlabel_jax.runs import looked
-from lowlabel_jax.runs.predict import Run
+from lowlabel_jax.runs.predict import looked
+from lowlabel_jax.runs.predict.predict import Run
 from lowlabel_jax.runs.train import train
 
 ROOT = Path(__file__).parent.parent

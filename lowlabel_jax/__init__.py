@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from lowlabel_jax.configuration.keys import Config
     from lowlabel_jax.runs.api import Trained, What
-    from lowlabel_jax.runs.exported import Exported
-    from lowlabel_jax.runs.predict import Run
+    from lowlabel_jax.runs.export.exported import Exported
+    from lowlabel_jax.runs.predict.predict import Run
 
 __version__ = "0.1.0"
 __all__ = ["config", "load", "load_export", "train"]
@@ -69,7 +69,7 @@ def load(run: str | os.PathLike[str]) -> Run:
 
     Raises UserError where there is no run, or none that has a checkpoint.
     """
-    from lowlabel_jax.runs.predict import Run  # JAX is imported here, not with the package
+    from lowlabel_jax.runs.predict.predict import Run  # JAX is imported here, not with the package
 
     return Run(run)
 
@@ -79,6 +79,6 @@ def load_export(folder: str | os.PathLike[str]) -> Exported:
 
     Raises UserError where there is no export, or one that was changed or cannot run here.
     """
-    from lowlabel_jax.runs.exported import Exported
+    from lowlabel_jax.runs.export.exported import Exported
 
     return Exported(folder)

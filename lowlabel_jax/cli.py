@@ -9,7 +9,9 @@ from typing import Any
 from lowlabel_jax import __version__
 from lowlabel_jax.core import log
 from lowlabel_jax.core.errors import guarded
-from lowlabel_jax.runs import export_command, image_commands, report_command
+from lowlabel_jax.runs import image_commands
+from lowlabel_jax.runs.export import export_command
+from lowlabel_jax.runs.report import report_command
 
 EXAMPLES = """\
 examples:
@@ -119,14 +121,14 @@ def parser() -> argparse.ArgumentParser:
 
 def auto(options: argparse.Namespace) -> int:
     """Look at data, learn the settings on its labels, train, compare with baselines, report."""
-    from lowlabel_jax.runs import auto_data
+    from lowlabel_jax.runs.auto import auto_data
 
     given = (options.data, options.overrides, options.labels_per_class, options.budget)
     name, config = auto_data.config_for(*given, options.seeds, options.weights)
     from lowlabel_jax import start
 
     start.jax_ready()
-    from lowlabel_jax.runs import auto as run_auto
+    from lowlabel_jax.runs.auto import auto as run_auto
 
     run_auto.auto(
         config,
@@ -152,7 +154,7 @@ def evaluate(options: argparse.Namespace) -> int:
 
 def compare(options: argparse.Namespace) -> int:
     """Compare methods over seeds: mean, sd, interval, paired difference, exact p, picture."""
-    from lowlabel_jax.runs import compare as run_compare
+    from lowlabel_jax.runs.compare import compare as run_compare
 
     result = run_compare.compare(options.paths)
     first = next((p for p in options.paths if not (p / "config.json").exists()), Path("."))
@@ -187,7 +189,7 @@ def summary(options: argparse.Namespace) -> int:
     from lowlabel_jax import start
 
     start.jax_ready()
-    from lowlabel_jax.runs import summary as run_summary
+    from lowlabel_jax.runs.summary import summary as run_summary
 
     given = (options.network, options.overrides, options.image, options.classes)
     return run_summary.show(*given, options.draw)

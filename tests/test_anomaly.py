@@ -23,15 +23,11 @@ from lowlabel_jax.evaluation import anomaly, restoration
 from lowlabel_jax.evaluation.similarity import ssim
 from lowlabel_jax.objectives.corruption import KINDS
 from lowlabel_jax.ops import restoring
-from lowlabel_jax.runs import (
-    autolabel,
-    compare,
-    evaluate,
-    listing,
-    predict_rows,
-    restored_pictures,
-)
 from lowlabel_jax.runs import directory as rundir
+from lowlabel_jax.runs import evaluate, listing
+from lowlabel_jax.runs.compare import compare
+from lowlabel_jax.runs.predict import autolabel, predict_rows
+from lowlabel_jax.runs.restored import restored_pictures
 from lowlabel_jax.runs.train import train
 from tests.test_splits import by_class, toy, wanted
 from tools import anomaly_table

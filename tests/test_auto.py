@@ -14,8 +14,8 @@ from lowlabel_jax.configuration import keys, load, resolve
 from lowlabel_jax.configuration.check import check
 from lowlabel_jax.core import files
 from lowlabel_jax.core.errors import Interrupted, UserError
-from lowlabel_jax.runs import auto, auto_data, baselines
 from lowlabel_jax.runs import directory as rundir
+from lowlabel_jax.runs.auto import auto, auto_data, baselines
 from lowlabel_jax.tuning import budgets, search
 from tests import images, tiny_config
 from tests.test_interruption import assert_same_ending

@@ -14,7 +14,7 @@ from PIL import Image
 
 from lowlabel_jax.core import files
 from lowlabel_jax.core.errors import UserError
-from lowlabel_jax.runs import (
+from lowlabel_jax.runs.auto import (
     auto_curves,
     auto_fairness,
     auto_plots,
@@ -22,10 +22,9 @@ from lowlabel_jax.runs import (
     auto_report,
     auto_trials,
     auto_words,
-    blocks,
-    compare,
-    figures,
 )
+from lowlabel_jax.runs.compare import compare
+from lowlabel_jax.runs.pages import blocks, figures
 
 AWKWARD = '<b>&"$x|y'
 PICTURES = ("comparison", "batch", "rate", "halving", "distance", "regularisation", "semi")

@@ -12,8 +12,8 @@ from lowlabel_jax.core import files
 from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.data.opened import open_data
 from lowlabel_jax.evaluation import guesses
-from lowlabel_jax.runs import autolabel, looked
-from lowlabel_jax.runs.predict import Run
+from lowlabel_jax.runs.predict import autolabel, looked
+from lowlabel_jax.runs.predict.predict import Run
 from lowlabel_jax.runs.train import train
 from tests.test_own_images import on, photos, run_cli
 from tests.tiny import config

@@ -13,8 +13,8 @@ from rich.console import Console
 from lowlabel_jax.core import files
 from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.evaluation import statistics
-from lowlabel_jax.runs import compare as c
-from lowlabel_jax.runs import compare_plot
+from lowlabel_jax.runs.compare import compare as c
+from lowlabel_jax.runs.compare import compare_plot
 
 AWKWARD = "a|b $x$ [red]"  # Markdown, matplotlib and rich each have a meaning for some of it
 
@@ -336,7 +336,7 @@ def imported(code, *names):
 
 def test_comparing_never_imports_jax_and_the_slow_libraries_when_needed(tmp_path):
     run(tmp_path / "a"), run(tmp_path / "b", seed=1)
-    only = "import lowlabel_jax.runs.compare as c, lowlabel_jax.evaluation.scores"
+    only = "import lowlabel_jax.runs.compare.compare as c, lowlabel_jax.evaluation.scores"
     assert imported(only, "jax", "flax", "scipy", "matplotlib", "rich") == "[]"
     whole = f"{only}\nr = c.compare([{str(tmp_path)!r}])\nc.write(r, {str(tmp_path)!r}), c.table(r)"
     assert imported(whole, "jax", "flax", "matplotlib.pyplot") == "[]"

@@ -23,7 +23,7 @@ from lowlabel_jax.core import files, named
 from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.data import splits
 from lowlabel_jax.images import inspection
-from lowlabel_jax.runs import (
+from lowlabel_jax.runs.data_check import (
     data_check,
     data_files,
     data_given,

@@ -24,8 +24,8 @@ from lowlabel_jax.models.small_cnn import small_cnn
 from lowlabel_jax.models.vit import vit
 from lowlabel_jax.models.wide_resnet import wide_resnet
 from lowlabel_jax.ops.initialise import initialise
-from lowlabel_jax.runs import explain, explain_read, explained, inside
-from lowlabel_jax.runs.predict import Run
+from lowlabel_jax.runs.explain import explain, explain_read, explained, inside
+from lowlabel_jax.runs.predict.predict import Run
 from lowlabel_jax.runs.train import train
 from lowlabel_jax.training import build
 from tests.test_own_images import run_cli

@@ -21,8 +21,8 @@ from lowlabel_jax.core import files, named
 from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.ops import convolution
 from lowlabel_jax.ops.initialise import initialise
-from lowlabel_jax.runs import export as run_export
-from lowlabel_jax.runs import export_format, export_program, exported
+from lowlabel_jax.runs.export import export as run_export
+from lowlabel_jax.runs.export import export_format, export_program, exported
 from lowlabel_jax.runs.train import train
 from lowlabel_jax.training import networks
 from tests import images
@@ -429,7 +429,7 @@ def test_without_the_extra_onnx_is_refused_before_any_work(monkeypatch, tmp_path
 def test_onnx_runtime_says_what_flax_says(name, options, size):
     pytest.importorskip("jax2onnx", reason="the extra onnx is not installed")
     pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
-    from lowlabel_jax.runs import export_onnx
+    from lowlabel_jax.runs.export import export_onnx
 
     model, variables = random_network(name, options, size)
     told = {"model": {"name": name}, "info": {"image_shape": (size, size, 3)}}
@@ -459,7 +459,7 @@ def test_the_card_says_what_the_run_says(finished, said):
 
 
 def test_a_card_names_what_is_absent(finished, said, network, tmp_path):
-    from lowlabel_jax.runs import model_card
+    from lowlabel_jax.runs.export import model_card
 
     card = model_card.card(tmp_path, network.config, said)
     assert "There was no test set: how good it is was not measured." in card

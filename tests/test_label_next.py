@@ -14,8 +14,9 @@ from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.data import splits
 from lowlabel_jax.data.opened import open_data
 from lowlabel_jax.evaluation import next_labels
-from lowlabel_jax.runs import evaluate, label_next, looked
-from lowlabel_jax.runs.predict import Run
+from lowlabel_jax.runs import evaluate
+from lowlabel_jax.runs.predict import label_next, looked
+from lowlabel_jax.runs.predict.predict import Run
 from lowlabel_jax.runs.train import train
 from tests.test_own_images import measured, on, photos, run_cli
 from tests.tiny import DIGITS, config

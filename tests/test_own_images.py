@@ -14,8 +14,8 @@ from lowlabel_jax.configuration.check import check
 from lowlabel_jax.core import files
 from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.data import feed
-from lowlabel_jax.runs import predict
 from lowlabel_jax.runs.evaluate import evaluate
+from lowlabel_jax.runs.predict import predict
 from lowlabel_jax.runs.train import train
 from tests import images
 from tests.test_interruption import Killed, assert_same_ending

@@ -18,7 +18,7 @@ import lowlabel_jax
 from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.images.crops import Fit
 from lowlabel_jax.images.decoding import decode
-from lowlabel_jax.runs import labelling, predict, predict_images, predict_rows
+from lowlabel_jax.runs.predict import labelling, predict, predict_images, predict_rows
 from lowlabel_jax.runs.train import train
 from tests import images
 from tests.test_own_images import measured, on, photos, run_cli

@@ -22,10 +22,9 @@ from lowlabel_jax.core import files
 from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.evaluation.operating_points import operating_points
 from lowlabel_jax.evaluation.scores import scores
-from lowlabel_jax.runs import (
-    blocks,
-    compare,
-    figures,
+from lowlabel_jax.runs.compare import compare
+from lowlabel_jax.runs.pages import blocks, figures
+from lowlabel_jax.runs.report import (
     report,
     report_about,
     report_classes,

@@ -15,7 +15,8 @@ from lowlabel_jax.core import files
 from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.data import feed, splits
 from lowlabel_jax.evaluation import guesses
-from lowlabel_jax.runs import compare_read, evaluate, rounds, teacher, train
+from lowlabel_jax.runs import evaluate, rounds, teacher, train
+from lowlabel_jax.runs.compare import compare_read
 from lowlabel_jax.runs.dry_run import dry_run
 from tests.linear import M, call, given_views
 from tests.test_interruption import Killed, assert_same_ending

@@ -10,8 +10,8 @@ import pytest
 
 from lowlabel_jax import cli
 from lowlabel_jax.core import named
-from lowlabel_jax.runs import drawing, summary
-from lowlabel_jax.runs.summary_stages import look, short
+from lowlabel_jax.runs.summary import drawing, summary
+from lowlabel_jax.runs.summary.summary_stages import look, short
 
 SVG = "{http://www.w3.org/2000/svg}"
 PHASES = (

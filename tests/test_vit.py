@@ -13,7 +13,7 @@ from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.models.vit import vit
 from lowlabel_jax.ops.initialise import initialise
 from lowlabel_jax.pretrained import fitting, layout, resizing
-from lowlabel_jax.runs.summary_stages import look
+from lowlabel_jax.runs.summary.summary_stages import look
 from tests.test_summary import counted
 
 C, HEADS = 192, 3  # of size tiny

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from lowlabel_jax.core.errors import UserError, guarded
-from lowlabel_jax.runs import compare_read
-from lowlabel_jax.runs.blocks import grid
+from lowlabel_jax.runs.compare import compare_read
+from lowlabel_jax.runs.pages.blocks import grid
 
 
 def table(paths: Sequence[str]) -> str:

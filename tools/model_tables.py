@@ -9,8 +9,8 @@ from pathlib import Path
 
 from lowlabel_jax.core import files
 from lowlabel_jax.pretrained import catalogue
-from lowlabel_jax.runs import summary
-from lowlabel_jax.runs.summary_stages import short
+from lowlabel_jax.runs.summary import summary
+from lowlabel_jax.runs.summary.summary_stages import short
 
 PAGE = Path(__file__).parent.parent / "docs" / "models.md"
 MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.S)

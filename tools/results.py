@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lowlabel_jax.core import files
-from lowlabel_jax.runs import compare
+from lowlabel_jax.runs.compare import compare
 
 DOCS = Path(__file__).parent.parent / "docs"
 ORDER = ("digits10", "digits20", "digits40", "mnist20", "mnist40", "cifar250", "cifar5000")

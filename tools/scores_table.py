@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lowlabel_jax.evaluation import statistics
-from lowlabel_jax.runs import compare_read
+from lowlabel_jax.runs.compare import compare_read
 
 
 def table(folder: Path, keys: Sequence[str], first: str) -> str:

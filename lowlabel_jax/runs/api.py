@@ -54,7 +54,7 @@ def train(what: What, workdir: str | os.PathLike[str], **options: Any) -> Traine
     elif options.pop("force_resume", False):
         raise UserError("a self-tuned run takes no force_resume.", "leave it out.")
     else:
-        from lowlabel_jax.runs.auto import auto as run
+        from lowlabel_jax.runs.auto.auto import auto as run
     return Trained(directory, run(made, directory, **options))
 
 

@@ -10,7 +10,8 @@ from lowlabel_jax.data import splits
 from lowlabel_jax.data.opened import open_data
 from lowlabel_jax.data.sets import rows
 from lowlabel_jax.runs import directory as rundir
-from lowlabel_jax.runs import restored, results
+from lowlabel_jax.runs import results
+from lowlabel_jax.runs.restored import restored
 from lowlabel_jax.state import TrainState
 from lowlabel_jax.training import build, checkpoint, networks
 

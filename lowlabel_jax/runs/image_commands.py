@@ -42,7 +42,7 @@ def predict(options: argparse.Namespace) -> int:
     from lowlabel_jax import start
 
     start.jax_ready()
-    from lowlabel_jax.runs import predict_rows
+    from lowlabel_jax.runs.predict import predict_rows
 
     given = (options.run_directory, options.images, options.topk, options.format)
     more = (options.exported, options.restored)
@@ -68,7 +68,7 @@ def explain(options: argparse.Namespace) -> int:
     from lowlabel_jax import start
 
     start.jax_ready()
-    from lowlabel_jax.runs import explain as run_explain
+    from lowlabel_jax.runs.explain import explain as run_explain
 
     more = (options.map, options.map_of, options.count)
     asked = run_explain.Asked(options.layer, options.class_name, *more)
@@ -90,7 +90,7 @@ def autolabel(options: argparse.Namespace) -> int:
     from lowlabel_jax import start
 
     start.jax_ready()
-    from lowlabel_jax.runs import autolabel as run_autolabel
+    from lowlabel_jax.runs.predict import autolabel as run_autolabel
 
     given = (options.run_directory, options.images, options.out, options.min_confidence)
     more = (options.per_class, options.probabilities, options.calibrated)
@@ -111,7 +111,7 @@ def label_next(options: argparse.Namespace) -> int:
     from lowlabel_jax import start
 
     start.jax_ready()
-    from lowlabel_jax.runs import label_next as run_label_next
+    from lowlabel_jax.runs.predict import label_next as run_label_next
 
     given = (options.run_directory, options.images, options.count, options.by)
     return run_label_next.label_next(*given, options.out, options.unlabelled)
@@ -132,8 +132,8 @@ def _add_data_check(add: Callable) -> None:
 
 def data_check(options: argparse.Namespace) -> int:
     """Look at data before training: counts, broken files, copies, leaks; 2 if anything is wrong."""
-    from lowlabel_jax.runs import data_check as check
-    from lowlabel_jax.runs import data_files, data_given, data_page
+    from lowlabel_jax.runs.data_check import data_check as check
+    from lowlabel_jax.runs.data_check import data_files, data_given, data_page
 
     count, writes = options.preview, bool(options.html or options.out)
     if count is not None and count < 1:
@@ -149,7 +149,7 @@ def data_check(options: argparse.Namespace) -> int:
         from lowlabel_jax import start
 
         start.jax_ready()
-        from lowlabel_jax.runs import preview
+        from lowlabel_jax.runs.data_check import preview
 
         written = [preview.preview(data, data.source, count)]
     written += data_files.write(data, found, written) if writes else []

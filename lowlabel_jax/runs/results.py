@@ -16,7 +16,7 @@ from lowlabel_jax.evaluation.calibration import temperature_scaling
 from lowlabel_jax.evaluation.operating_points import operating_points
 from lowlabel_jax.evaluation.scores import POSITIVE, scores
 from lowlabel_jax.runs import directory as rundir
-from lowlabel_jax.runs import restored
+from lowlabel_jax.runs.restored import restored
 from lowlabel_jax.state import TrainState
 from lowlabel_jax.training import build, checkpoint
 

@@ -80,7 +80,7 @@ def as_arguments(choice: Mapping[str, Any]) -> list[str]:
 
 def compare_and_say(runs: Iterable[Path], folder: Path, config: ModuleType) -> None:
     """Write the comparison of the runs that are finished; show it, and what to do next."""
-    from lowlabel_jax.runs import compare
+    from lowlabel_jax.runs.compare import compare
 
     finished = [run for run in runs if rundir.status(run).get("state") == "finished"]
     if not finished:

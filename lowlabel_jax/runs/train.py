@@ -14,7 +14,8 @@ from lowlabel_jax.data import feed, source, split_table, splits
 from lowlabel_jax.data.opened import images_of, open_data
 from lowlabel_jax.pretrained import bring
 from lowlabel_jax.runs import directory as rundir
-from lowlabel_jax.runs import evaluate, features, restored, restored_pictures, results, teacher
+from lowlabel_jax.runs import evaluate, features, results, teacher
+from lowlabel_jax.runs.restored import restored, restored_pictures
 from lowlabel_jax.state import TrainState
 from lowlabel_jax.training import build, checkpoint, loop, networks, record, watch
 from lowlabel_jax.training.phases import Progress

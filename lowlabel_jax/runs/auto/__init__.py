@@ -1,0 +1,1 @@
+"""The self-tuning run, from data to its report."""

@@ -1,0 +1,115 @@
+"""What a self-tuned run is held against: the same labels, network and steps, without its tricks.
+
+    untuned             the settings it began with, labels alone, weak views
+    supervised-weak     the batch size and rate that were learnt, labels alone, weak views
+    supervised-strong   everything that was learnt about labels, alone
+    auto                the run itself
+
+All of them train on all the labels for as many steps as the run took: a baseline needs no
+validation set, and where the run spares a tenth of its labels for one, it is the run's loss.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from lowlabel_jax.configuration.keys import Config, assign
+from lowlabel_jax.configuration.resolve import as_dict
+from lowlabel_jax.core import files, log
+from lowlabel_jax.core.errors import Interrupted
+from lowlabel_jax.runs import directory as rundir
+from lowlabel_jax.runs import several, sweep
+from lowlabel_jax.runs.compare import compare as comparison
+from lowlabel_jax.tuning import budgets
+from lowlabel_jax.tuning.findings import applied
+
+AUTO = "auto"
+WORKERS = 2  # runs side by side on a CPU
+
+
+def compare(asked: Config, learnt: Config, directory: Path, max_seconds: float = 0) -> None:
+    """Train what the run is compared with, in DIR/comparison, and write compare.json there.
+
+    A run that is finished is left as it is; past max_seconds what is under way is saved and left.
+    """
+    if not (count := budgets.of(asked.tune).seeds):
+        return
+    folder, steps = directory / "comparison", rundir.status(directory)["step"]
+    folder.mkdir(exist_ok=True)
+    found = distinct(methods(asked, learnt, steps))
+    for name, config in found.items():
+        files.write_json(folder / f"{name}.json", as_dict(config))
+    jobs = list(jobs_of(folder, found, asked.seed, count))
+    finished = [rundir.status(Path(run)).get("state") == "finished" for run, _, _ in jobs]
+    log.say(f"comparing over {count} draws: {finished.count(False)} of {len(jobs)} runs to do")
+    if not all(finished):
+        several.write(folder / "jobs.json", jobs, max_seconds)
+        train_all(folder / "jobs.json")
+    done = [Path(run) for run, _, _ in jobs]
+    done = [place for place in done if rundir.status(place).get("state") == "finished"]
+    if max_seconds and len(done) < len(jobs):
+        left = f"{len(jobs) - len(done)} runs of the comparison are left"
+        raise Interrupted(f"the time is over and {left}: the same command goes on", 0)
+    comparison.write(comparison.compare([directory, *done]), folder)
+
+
+def train_all(jobs: Path) -> None:
+    """Processes side by side share the jobs; what fails is said, and its log named."""
+    command = [sys.executable, "-m", "lowlabel_jax.runs.several", str(jobs)]
+    at_work = [subprocess.Popen(command, env=sweep.share(WORKERS)) for _ in range(WORKERS)]
+    if any([process.wait() for process in at_work]):
+        log.warn("a run of the comparison failed: its train.log says why; the others go on.")
+
+
+def methods(asked: Config, learnt: Config, steps: int) -> dict[str, Config]:
+    """name -> its config, all with the learnt network and data."""
+    strong = learnt.phases.supervised.objective.to_dict()
+    plain = {"name": "supervised"}
+    return {
+        "untuned": alone(learnt, steps, asked, plain),
+        "supervised-weak": alone(learnt, steps, learnt, plain),
+        "supervised-strong": alone(learnt, steps, learnt, strong),
+        AUTO: learnt,
+    }
+
+
+def distinct(found: dict[str, Config]) -> dict[str, Config]:
+    """The methods less those that would be another one again, because nothing was learnt that they
+    would have; it is said."""
+    kept: dict[str, Config] = {}
+    for name, config in found.items():
+        twin = next((other for other in kept if as_dict(kept[other]) == as_dict(config)), None)
+        if twin:
+            log.say(f"{name} would be {twin} again, to the setting: it is left out")
+        else:
+            kept[name] = config
+    return kept
+
+
+def alone(learnt: Config, steps: int, settings: Config, objective: dict[str, Any]) -> Config:
+    """The learnt config as a run of labels alone, with another's batch, rate and views."""
+    with (config := applied(learnt, [])).unlocked():
+        for path in ("optimizer", "augment.weak", "batch.labelled", "ema"):
+            value = settings
+            for key in path.split("."):
+                value = value[key]
+            assign(config, path, value.to_dict() if hasattr(value, "to_dict") else value)
+        assign(config, "objective", objective)
+        config.phases, config.order, config.length = {}, (), {"steps": steps}
+        config.evaluate_every, config.plateau, config.keep = 0, 0, "last"
+        config.split.folds = 0
+        config.tuned, config.method = {}, ""
+    return applied(config, [])
+
+
+def jobs_of(folder: Path, names: Iterable[str], first: int, count: int) -> Iterator[several.Job]:
+    """Each run; auto's own first seed is the run that this belongs to."""
+    for seed in range(first, first + count):
+        for name in names:
+            if name != AUTO or seed != first:
+                overrides = [f"--config.seed={seed}"]
+                if name != AUTO:
+                    overrides += [f"--config.method={name}"]
+                yield str(folder / f"{name}-seed{seed}"), str(folder / f"{name}.json"), overrides

@@ -1,0 +1,1 @@
+"""Finished runs into tables, a picture and a page."""

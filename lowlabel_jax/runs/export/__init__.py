@@ -1,0 +1,1 @@
+"""A finished run as files that need neither the run nor this package."""

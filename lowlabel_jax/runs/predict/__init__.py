@@ -1,0 +1,1 @@
+"""What finished runs say of images: predictions, labels, what to label next."""

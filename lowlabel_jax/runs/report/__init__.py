@@ -1,0 +1,1 @@
+"""One page about a run, as `lowlabel report` writes it."""

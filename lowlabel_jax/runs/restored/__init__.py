@@ -1,0 +1,1 @@
+"""What comes out of runs that restore images or look for anomalies."""
