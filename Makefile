@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: quickstart test test-slow check golden bench clean
+.PHONY: quickstart test test-slow check golden bench bench-quick audit clean
 
 # Ten labels, supervised against FixMatch, on the CPU: about a minute after installation.
 quickstart: $(VENV)/installed
@@ -27,10 +27,26 @@ check: $(VENV)/installed-dev
 golden: $(VENV)/installed-dev
 	$(BIN)/python -m tests.golden
 
-# Times of the training step and of augmentation on this machine.
+# Every goal of speed, measured on this machine and held against PyTorch: benchmarks/RESULTS.md. Let
+# nothing else run. TORCH=PYTHON: another Python has PyTorch, which is then not installed here.
+BENCHES = step train infer augment startup dispatch devices scaling
+TORCH ?=
 bench: $(VENV)/installed-dev
-	$(BIN)/python benchmarks/bench_step.py
-	$(BIN)/python benchmarks/bench_augment.py
+	$(if $(TORCH),,$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]')
+	for name in $(BENCHES); do \
+	    $(BIN)/python -m benchmarks.bench_$$name $(if $(TORCH),--torch $(TORCH)) || exit 1; \
+	done
+	$(BIN)/python -m benchmarks.results
+
+# The same scripts at toy size: whether they run. Nothing is written.
+bench-quick: $(VENV)/installed-dev
+	for name in $(BENCHES); do $(BIN)/python -m benchmarks.bench_$$name --quick || exit 1; done
+	$(BIN)/python -m benchmarks.gpu --tiny
+
+# Known vulnerabilities of the versions installed here; asks the network.
+audit: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.9'
+	$(BIN)/pip-audit --local --skip-editable
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4) and "lowlabel_jax needs Python 3.11.4 or newer; try: make PYTHON=python3.12 quickstart")'

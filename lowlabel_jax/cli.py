@@ -10,6 +10,7 @@ from lowlabel_jax import __version__
 from lowlabel_jax.core import log
 from lowlabel_jax.core.errors import guarded
 from lowlabel_jax.runs import image_commands
+from lowlabel_jax.runs.debug_nan import debug_nan_command
 from lowlabel_jax.runs.export import export_command
 from lowlabel_jax.runs.report import report_command
 
@@ -31,6 +32,7 @@ examples:
   lowlabel summary vit:size=base --draw vit.svg        a network's stages, and a drawing
   lowlabel compare runs/cmp             methods over seeds: means, intervals, exact p
   lowlabel runs runs                    what ran, how it ended
+  lowlabel debug-nan runs/d1            where a run that diverged first was not finite
 
 One run is trained by launch.py: python launch.py --help
 
@@ -41,6 +43,7 @@ launch.py does
 
 def main() -> int:
     """The entry point of `lowlabel` and of `python -m lowlabel_jax`."""
+    log.take_any_text()
     options, others = parser().parse_known_args()
     if others and getattr(options, "run", None) not in TAKE_OVERRIDES:
         parser().error(f"unrecognized arguments: {' '.join(others)}")
@@ -60,9 +63,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"lowlabel_jax {__version__}")
-    top.add_argument(
-        "--traceback", action="store_true", help="show the traceback of a mistake, too"
-    )
+    top.add_argument("--traceback", action="store_true", help="show a mistake's traceback, too")
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
 
     def command(run: Any) -> argparse.ArgumentParser:
@@ -94,8 +95,7 @@ def parser() -> argparse.ArgumentParser:
     add = command(runs).add_argument
     add("directory", metavar="DIR", type=Path, nargs="?", default=Path("runs"))
     add("--json", action="store_true", help="the list as JSON on stdout")
-    add = command(configs).add_argument
-    add("name", metavar="NAME", nargs="?")
+    command(configs).add_argument("name", metavar="NAME", nargs="?")
     add = command(summary).add_argument
     add(
         "network",
@@ -115,6 +115,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--workdir", metavar="DIR", type=Path, required=True, help="gets round0, round1, …")
     add("--rounds", metavar="N", type=int, default=3, help="students in turn (3)")
+    debug_nan_command.add_to(command)
     command(doctor)
     return top
 

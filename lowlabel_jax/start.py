@@ -1,9 +1,13 @@
 """What a front door does before the first array: environment, then JAX's persistent cache."""
 
 import os
+import sys
 from pathlib import Path
 
 from lowlabel_jax.core import files
+from lowlabel_jax.core.errors import UserError
+
+DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
 
 def jax_ready() -> None:
@@ -17,6 +21,19 @@ def jax_ready() -> None:
     from lowlabel_jax.ops.compiling import use_cache
 
     use_cache(cache_directory())
+
+
+def deterministic() -> None:
+    """Ask XLA for the same bits in every run on a GPU, which costs speed; the CPU gives them.
+
+    Raises UserError where JAX is imported already: XLA reads its flags when it starts.
+    """
+    if "jax" in sys.modules:
+        raise UserError(
+            "--deterministic comes too late: JAX is imported already.",
+            f"set XLA_FLAGS={DETERMINISTIC} before Python starts.",
+        )
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}".strip()
 
 
 def cache_directory() -> Path:

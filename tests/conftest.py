@@ -1,5 +1,6 @@
 """What has to be set before JAX is imported, and the small worlds that tests share."""
 
+import importlib.metadata
 import os
 import socket
 from pathlib import Path
@@ -35,6 +36,12 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.nodeid in dear:
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_report_header():
+    """What the suite ran on: the lower bounds of pyproject.toml are no older than this."""
+    names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
+    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
 
 
 def guarded(real):

@@ -9,7 +9,7 @@ import pytest
 from lowlabel_jax.configuration import check, load
 from lowlabel_jax.configuration.argument import choose
 from lowlabel_jax.core.errors import UserError
-from lowlabel_jax.runs import sweep
+from lowlabel_jax.runs.sweep import plan
 from lowlabel_jax.runs.train import train
 from tests import images
 from tools import sha1_csv
@@ -162,7 +162,7 @@ def test_a_config_runs_with_its_arguments(name, which, tmp_path):
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_a_sweep_names_its_runs_and_checks_them_all(path):
     if hasattr(load.read_module(str(path)), "sweep"):
-        jobs = sweep.plan(str(path), [])
+        jobs = plan.plan(str(path), [])
         assert jobs and all(name.endswith(tuple("0123456789")) for name in jobs)
 
 

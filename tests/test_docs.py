@@ -3,6 +3,7 @@
 import argparse
 import ast
 import importlib.util
+import json
 import re
 from pathlib import Path
 
@@ -150,6 +151,8 @@ def test_training_commands_would_be_accepted(path):
     for line in re.findall(r"^python launch\.py (.*)$", text, re.M):
         words = line.partition("#")[0].split()
         (file,) = (word.partition("=")[2] for word in words if word.startswith("--config="))
+        if file.endswith("/config.json"):  # of a run that the reader has
+            continue
         overrides = [word for word in words if word.startswith(load.PREFIX)]
         config = load.load(str(ROOT / file), overrides)
         for where, spec in load.parts(config):
@@ -160,7 +163,7 @@ def test_training_commands_would_be_accepted(path):
 def test_the_tables_are_those_of_the_results_that_are_kept():
     """`python tools/results.py fill` would change nothing: no number is typed by hand."""
     filled = results.filled()
-    assert len(filled) == len(METHODS) + 1 and results.results()
+    assert len(filled) == len(METHODS) + 2 and results.results()
     for path, text in filled.items():
         assert path.read_text(encoding="utf-8") == text, path
 
@@ -184,6 +187,45 @@ def test_a_result_says_how_it_came_about(tmp_path, monkeypatch):
     text = (tmp_path / "page.md").read_text()
     assert "| Digits | fixmatch | .850 ± .071 | 2 | +.225 [" in text and "old" not in text
     assert "**.850** ± .071 (2)" in results.everything(results.results())
+
+
+@pytest.mark.parametrize(
+    ("named", "lines"),
+    [
+        (
+            ("b=1", "b=0"),
+            ["| b=1 | .550 ± .071 | 2 | – |", "| b=0 | **.850** ± .071 | 2 | +.300 ["],
+        ),
+        (
+            ("supervised-10", "supervised-20", "fixmatch-20"),
+            [
+                "| supervised-20 | .850 ± .071 | 2 | – |",
+                "| fixmatch-20 | **.950** ± .071 | 2 | +.100 [",
+            ],
+        ),
+    ],
+)
+def test_an_ablation_is_held_against_its_first_value_or_supervised_learning(
+    tmp_path, monkeypatch, named, lines
+):
+    """From fabricated runs to a table, in the order of the sweep and not of the alphabet."""
+    runs = {}
+    for number, method in enumerate(named):
+        for seed, extra in enumerate([0.0, -0.1]):
+            value = (0.6, 0.9, 1.0)[number] + extra
+            test_compare.run(tmp_path / "runs" / f"{method}{seed}", value, seed, method=method)
+            runs[f"{method}{seed}"] = ["--config.batch.mu=2", f"--config.method={method}"]
+    (tmp_path / "runs" / "sweep.json").write_text(json.dumps({"runs": runs}))
+    monkeypatch.setattr(results, "DOCS", tmp_path)
+    (tmp_path / "page.md").write_text("<!-- numbers ablation-b -->\nold\n<!-- end -->\n")
+    results.fill()
+    assert "Not measured yet." in (tmp_path / "page.md").read_text()
+    results.keep(tmp_path / "runs", "ablation-b", "B", "the command")
+    results.fill()
+    text = (tmp_path / "page.md").read_text()
+    assert all(line in text for line in lines) and "`the command` (" in text, text
+    rows = re.findall(r"^\| (\S+\d) \|", text, re.M)
+    assert rows == list(named) and not results.results()
 
 
 def models_page():

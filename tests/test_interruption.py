@@ -13,7 +13,7 @@ import pytest
 from lowlabel_jax.data import feed
 from lowlabel_jax.runs import evaluate
 from lowlabel_jax.runs.train import train
-from lowlabel_jax.training import checkpoint
+from lowlabel_jax.training import checkpoint, record
 from tests.tiny import OBJECTIVES, assert_same, config, leaves
 
 ROOT = Path(__file__).parent.parent
@@ -217,12 +217,15 @@ def test_patience_survives_a_restart(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_devices(tmp_path, capsys):
-    for name, devices in (("one", (1, 1)), ("other", (1, 2))):
-        for steps, n in zip((6, 12), devices, strict=True):
+    for name, devices in (("one", (1, 1, 1)), ("other", (1, 4, 1))):
+        for steps, n in zip((4, 8, 12), devices, strict=True):
             options = (f"--config.length.steps={steps}", f"--config.devices={n}")
             rate = "--config.optimizer.rate.name=constant"  # the first half must be the same
             train(config("supervised", *options, rate), tmp_path / name)
     said = capsys.readouterr()
-    assert "device_count 1 -> 2" in said.err and "devices: 1 -> 2" in said.out
+    assert "device_count 1 -> 4" in said.err and "device_count 4 -> 1" in said.err
+    assert "devices: 1 -> 4" in said.out
+    rows = [record.kept_rows(tmp_path / name / "metrics.jsonl") for name in ("one", "other")]
+    assert [r["loss"] for r in rows[1]] == pytest.approx([r["loss"] for r in rows[0]], abs=1e-4)
     ends = [evaluate.load(tmp_path / name)[1].params for name in ("one", "other")]
     assert_same(*ends, atol=1e-5)

@@ -5,6 +5,8 @@ python tools/results.py fill                                                    
 
 `keep` condenses the comparison of a sweep's finished runs to docs/results/NAME.json. `fill` writes
 tables between `<!-- numbers all -->` or `<!-- numbers METHOD -->` and `<!-- end -->` in docs/.
+A name that begins with ablation- is an ablation's: its first value is what the others are held
+against, and the marker `<!-- numbers ablation-NAME -->` has its table.
 """
 
 import argparse
@@ -21,6 +23,7 @@ from lowlabel_jax.runs.compare import compare
 DOCS = Path(__file__).parent.parent / "docs"
 ORDER = ("digits10", "digits20", "digits40", "mnist20", "mnist40", "cifar250", "cifar5000")
 BASELINES = ("supervised", "supervised-weak")
+ABLATION, LABEL = "ablation-", "--config.method="
 KEPT = ("n", "mean", "sd", "ci95", "values", "seeds")
 MARKED = re.compile(r"(<!-- numbers ([\w-]+) -->\n).*?(<!-- end -->)", re.S)
 
@@ -31,18 +34,19 @@ def keep(folder: Path, name: str, title: str, command: str) -> None:
     The baseline is the better of supervised learning on strong and on weak views.
     """
     found = compare.compare([folder])
-    there = [name for name in BASELINES if name in found["methods"]]
-    base = max(there, key=lambda name: found["methods"][name]["mean"])
+    ablates = name.startswith(ABLATION)
+    against = of_values(folder) if ablates else of_methods(found["methods"])
     methods = {}
-    for method, numbers in found["methods"].items():
+    for method, base in against.items():
+        numbers = found["methods"][method]
         methods[method] = {key: numbers[key] for key in KEPT}
-        if method not in BASELINES:
+        if base:
             difference = compare.contrast(numbers, found["methods"][base])
             asked = ("difference", "ci95", "p", "n")
             methods[method]["against"] = {key: difference[key] for key in asked}
     about = {
         "title": title,
-        "baseline": base,
+        "baseline": next(filter(None, against.values()), ""),
         "command": command,
         "metric": found["metric"],
         "test_images": found["data"]["test_n"],
@@ -51,6 +55,26 @@ def keep(folder: Path, name: str, title: str, command: str) -> None:
         "jax": importlib.metadata.version("jax"),
     }
     files.write_json(DOCS / "results" / f"{name}.json", {**about, "methods": methods})
+
+
+def of_methods(methods: dict[str, Any]) -> dict[str, str]:
+    """method -> what it is held against: the better baseline, and "" for the baselines."""
+    there = [name for name in BASELINES if name in methods]
+    base = max(there, key=lambda name: methods[name]["mean"])
+    return {method: "" if method in BASELINES else base for method in methods}
+
+
+def of_values(folder: Path) -> dict[str, str]:
+    """value of an ablation, in its sweep's order -> what it is held against: supervised learning
+    on as many labels where that is there ("fixmatch-20": "supervised-20"), else the first value."""
+    overrides = files.read_json(folder / "sweep.json")["runs"].values()
+    given = [word.removeprefix(LABEL) for words in overrides for word in words if LABEL in word]
+    values, found = list(dict.fromkeys(given)), {}
+    for value in values:
+        alone = f"supervised-{value.rpartition('-')[2]}"
+        base = alone if alone in values else values[0]
+        found[value] = "" if value == base else base
+    return found
 
 
 def fill() -> None:
@@ -78,7 +102,25 @@ def results() -> dict[str, Any]:
 
 def block(name: str, kept: dict[str, Any]) -> str:
     """The table that belongs between the markers of a name."""
+    if name.startswith(ABLATION):
+        return f"\n{ablation(DOCS / 'results' / f'{name}.json')}\n\n"
     return "\n" + (everything(kept) if name == "all" else of_method(name, kept)) + "\n\n"
+
+
+def ablation(path: Path) -> str:
+    """The values of an ablation as rows, each against what it is held against."""
+    if not path.exists():
+        return "Not measured yet."
+    one = files.read_json(path)
+    alone = one["baseline"].startswith("supervised")
+    held = "supervised, same labels" if alone else "the first row"
+    rows = [f"| value | test accuracy | n | against {held} |", "| --- | --- | --- | --- |"]
+    best = max(numbers["mean"] for numbers in one["methods"].values())
+    for method, numbers in one["methods"].items():
+        shown = cell(numbers, best).rpartition(" (")[0]
+        rows.append(f"| {method} | {shown} | {numbers['n']} | {versus(numbers)} |")
+    about = f"{one['test_images']} test images, {one['machine']}, jax {one['jax']}, {one['date']}"
+    return "\n".join([*rows, "", f"`{one['command']}` ({about}); p is not adjusted."])
 
 
 def everything(kept: dict[str, Any]) -> str:

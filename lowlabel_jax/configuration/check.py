@@ -119,8 +119,6 @@ def _together(config: Config) -> Iterator[str]:
     warmup, steps = rate.get("warmup", 0), length.get("steps")
     if isinstance(warmup, int) and steps and warmup > steps:
         yield f"optimizer.rate.warmup = {warmup} is longer than length.steps = {steps}."
-    brings = config.source.get("validation") or config.split.file  # the source; another's split
-    validates = brings or held_out.draws(config.split.to_dict(), "validation")
     if config.median_of > 1 and "best" in _in_force(config, "keep"):
         yield f"median_of = {config.median_of} wants the last checkpoints: leave keep at 'last'."
     for window in _in_force(config, "plateau"):
@@ -130,10 +128,16 @@ def _together(config: Config) -> Iterator[str]:
         if all(value == idle for value in _in_force(config, key)):
             continue
         named_by = "keep='best'" if key == "keep" else key
-        if not validates:
+        if not validates(config):
             yield f"{named_by} needs validation images: set split.validation.per_class."
         if not config.evaluate_every:
             yield f"{named_by} goes by evaluations: set evaluate_every."
+
+
+def validates(config: Config) -> bool:
+    """Whether there will be validation images, as far as the config knows."""
+    brings = config.source.get("validation") or config.split.file  # the source; another's split
+    return bool(brings) or held_out.draws(config.split.to_dict(), "validation")
 
 
 def _in_force(config: Config, key: str) -> list[Any]:

@@ -159,6 +159,8 @@ KEYS = (
     Key("anomaly.quantile", 0.95, "Probability", "share of held-out normals below the threshold"),
     Key("median_of", 1, "Count", "checkpoints whose median is the headline; 1: only the last step"),
     Key("devices", 0, "Natural", "devices to use; 0: all"),
+    Key("steps_per_call", 1, "Count", "steps that one call of the device takes; 10 to 50 on a GPU"),
+    Key("skip_bad_steps", 0, "Natural", "most steps left out for not being finite; 0: stop at one"),
 )
 
 PHASE = (  # settings that stand for every phase, unless the phase has its own

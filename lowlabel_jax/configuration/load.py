@@ -12,6 +12,7 @@ from absl import flags
 from ml_collections import config_dict, config_flags
 
 from lowlabel_jax.configuration import keys
+from lowlabel_jax.configuration.kept import settings
 from lowlabel_jax.configuration.keys import Config
 from lowlabel_jax.core import files, named
 from lowlabel_jax.core.errors import UserError, nearest, problems
@@ -29,10 +30,13 @@ def load(file: str, overrides: Iterable[str] = ()) -> Config:
 
 
 def get_config(file: str) -> Config:
-    """What the file's get_config returns, on top of nothing: the file decides all of it."""
+    """What the file's get_config returns, on top of nothing: the file decides all of it.
+
+    A .json is data: the config.json of a run, or one that `resolve.as_dict` has made plain.
+    """
     path, _, argument = file.partition(":")
     if path.endswith(".json"):
-        return from_json(files.read_json(Path(path)))
+        return from_json(settings(files.read_json(Path(path))))
     module = read_module(path)
     if not hasattr(module, "get_config"):
         raise UserError(f"{path} defines no get_config().", "see configs/ for the form.")

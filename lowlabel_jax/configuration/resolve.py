@@ -1,7 +1,7 @@
 """resolve(config, info): a plain dict in which nothing is left to derive. It is config.json."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lowlabel_jax.configuration import keys
@@ -19,6 +19,8 @@ RESUMABLE = (  # what a resumed run may change: more steps, how it is watched, w
     "median_of",
     "batch.evaluation",
     "devices",
+    "steps_per_call",
+    "skip_bad_steps",
     "feed.*",
     "image.cache",
     "method",
@@ -80,7 +82,22 @@ def misfits(config: Mapping[str, Any]) -> list[str]:
             )
     if not config["info"]["sizes"]["labelled"]:
         found.append("no image is labelled: raise split.labelled.")
-    return found
+    return found + list(off_beat(config))
+
+
+def off_beat(config: Mapping[str, Any]) -> Iterator[str]:
+    """What of a resolved config comes due in the middle of a call of `steps_per_call` steps."""
+    beat = config["steps_per_call"]
+    lengths = {key: config[key] for key in ("log_every", "evaluate_every")}
+    lengths["checkpoint.every"] = config["checkpoint"]["every"]
+    for spec in config["phases"]:
+        if spec["features"] != "probe":
+            lengths[f"phase {spec['name']!r}: length in steps"] = spec["steps"]
+    for name, steps in lengths.items():
+        low = steps // beat * beat
+        if steps % beat:
+            near = f"{low} or {low + beat}" if low else f"{beat}"
+            yield f"{name} = {steps} is no multiple of steps_per_call = {beat}: {near} would be."
 
 
 def label(config: Mapping[str, Any]) -> str:

@@ -1,13 +1,18 @@
 """What a user can put right, said in two lines, and the exit codes of every door.
 
-Codes: 0 ok, 1 a bug (traceback), 2 user / config / data, 3 directory busy, 4 diverged,
+Codes: 0 ok, 1 a bug (traceback), 2 user / config / data, 3 directory busy, 4 diverged, 5 a process lost,
 130 interrupted, 143 terminated after saving.
 """
 
 import difflib
+import errno
 import sys
 import traceback
 from collections.abc import Callable, Iterable
+
+from lowlabel_jax.core import log
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # of the disk, or of the user's share of it
 
 
 class UserError(Exception):
@@ -39,6 +44,16 @@ class SaveFailed(UserError):
     """The state could not be written: the machine's fault, not the configuration's."""
 
     code = 1
+
+
+class Lost(UserError):
+    """Another process of the same run is gone, and with it what the next step needs."""
+
+    code = 5
+
+
+class Pruned(Exception):
+    """A search has ended a trial that does worse than others did at the same step."""
 
 
 class Interrupted(Exception):
@@ -74,16 +89,22 @@ def guarded(main: Callable[[], int | None], traceback_wanted: bool = False) -> i
     except UserError as error:
         if traceback_wanted:
             traceback.print_exc()
-        print(f"error: {error.message}", file=sys.stderr)
+        log.tell(f"error: {error.message}")
         if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
+            log.tell(f"hint: {error.hint}")
         return error.code
     except Interrupted as stop:
-        print(stop, file=sys.stderr)
+        log.tell(str(stop))
         return stop.code
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        log.tell("interrupted")
         return 130
     except BrokenPipeError:  # `lowlabel runs … | head`: the reader has seen enough
-        sys.stderr.close()
+        log.silence(sys.stdout)
         return 0
+    except OSError as error:
+        if error.errno not in FULL or traceback_wanted:
+            raise
+        log.tell(f"error: disk full{f' at {error.filename}' if error.filename else ''}.")
+        log.tell("hint: free some space and give the same command again.")
+        return SaveFailed.code

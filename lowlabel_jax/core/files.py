@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lowlabel_jax.core.errors import Busy, UserError
+from lowlabel_jax.core.errors import FULL, Busy, UserError
 
 
 def cache_directory() -> Path:
@@ -30,12 +31,21 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write a whole file or nothing: beside it first, flushed to the disk, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     sync_directory(path.parent)
+
+
+def is_full(error: OSError) -> bool:
+    """Whether an error says that the disk, or the user's share of it, is full."""
+    return error.errno in FULL
 
 
 def write_text(path: Path, text: str) -> None:
@@ -68,6 +78,12 @@ def read_json(path: Path) -> Any:
 def without_formula(path: str) -> str:
     """A path as a cell of a CSV: "./=x" is the same file as "=x", and no spreadsheet's formula."""
     return f"./{path}" if path.startswith(tuple("=+-@\t\r")) else path
+
+
+def without_home(text: str) -> str:
+    """Text for pages that go to others: paths below the user's home begin with ~."""
+    home = str(Path.home()).rstrip("/")
+    return re.sub(rf"(?<![\w/.~-]){re.escape(home)}(?![\w.-])", "~", text) if home else text
 
 
 def sync_directory(path: Path) -> None:

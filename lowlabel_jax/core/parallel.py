@@ -11,19 +11,35 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from lowlabel_jax.core import processes
 from lowlabel_jax.core.errors import UserError
 
 AXIS = "devices"
 
 
 def device_count(wanted: int = 0) -> int:
-    """How many devices to use: `wanted`, or all for 0. Raises UserError where there are fewer."""
+    """How many devices of this process to use: `wanted`, or all for 0.
+
+    Raises UserError where there are fewer, or where several processes are to use some of them.
+    """
     there = jax.local_device_count()
-    if wanted > there:
+    if processes.count() > 1 and wanted not in (0, jax.device_count()):
+        raise UserError(
+            f"devices={wanted}, but {processes.count()} processes use all {jax.device_count()} "
+            "that they have together.",
+            "leave --config.devices out.",
+        )
+    if processes.count() == 1 and wanted > there:
         raise UserError(f"devices={wanted}, but this machine shows {there}.", f"use {there} or 0.")
-    return wanted or there
+    return (wanted or there) if processes.count() == 1 else there
+
+
+def device_total(wanted: int = 0) -> int:
+    """How many devices a run uses, over all of its processes. Raises as `device_count` does."""
+    return device_count(wanted) * processes.count()
 
 
 class Mapped:
@@ -32,7 +48,9 @@ class Mapped:
     What `fn` returns must be equal on all devices (averaged or gathered), for out_axes=None takes
     the first device's value without looking at the others; or, with `sharded_out`, it comes back
     as [d, b/d, …]. `options` are XLA's for this function alone: with any, it is compiled once, at
-    the first call, for the shapes seen there.
+    the first call, for the shapes seen there, and so it is with `inspect`, which is shown the
+    compiled program before it runs. With `everywhere` the devices are those of all
+    processes: each is given its own part of the batch, and must call at the same time.
     """
 
     def __init__(
@@ -42,22 +60,39 @@ class Mapped:
         donate: bool = False,
         sharded_out: bool = False,
         options: Mapping[str, Any] | None = None,
+        everywhere: bool = False,
+        inspect: Callable[[Any], None] | None = None,
     ):
-        self.fn, self.devices, self.donate = fn, devices, donate
+        self.fn, self.donate = fn, donate
+        self.wide = everywhere and processes.count() > 1
+        self.devices = _everyones() if self.wide else jax.local_devices()[:devices]
         self.sharded_out, self.options = sharded_out, dict(options or {})
-        self.traced, self.compiled = None, None
+        self.inspect, self.traced, self.compiled = inspect, None, None
 
     def __call__(self, state: Any, batch: Any, *shared: Any) -> Any:
-        if not self.options:
+        if not self.options and not self.inspect:
             return self._over_devices(len(shared))(state, batch, *shared)
         if self.compiled is None:
             self.compiled = self.compile(state, batch, *shared)
-        return self.compiled(state, batch, *shared)
+            if self.inspect:
+                self.inspect(self.compiled)
+        if not self.wide:
+            return self.compiled(state, batch, *shared)
+        return self._across(state, batch, *shared)
 
     def compile(self, state: Any, batch: Any, *shared: Any) -> Any:
         """The compiled program for arguments of these shapes, to run or to ask for its memory."""
         lowered = self._over_devices(len(shared)).lower(state, batch, *shared)
         return lowered.compile(compiler_options=self.options or None)
+
+    def _across(self, state: Any, batch: Any, *shared: Any) -> Any:
+        """Call what was compiled: ahead of its call, pmap wants arrays that span all processes."""
+        mesh, one, parts = Mesh(np.asarray(self.devices), (AXIS,)), PartitionSpec(), PartitionSpec
+        given = [(state, one), (batch, parts(AXIS)), *((tree, one) for tree in shared)]
+        spread = (multihost_utils.host_local_array_to_global_array(t, mesh, s) for t, s in given)
+        out = parts(AXIS) if self.sharded_out else one
+        found = self.compiled(*spread)
+        return multihost_utils.global_array_to_host_local_array(found, mesh, out)
 
     def _over_devices(self, shared: int) -> Any:
         """pmap of `fn` with so many shared arguments, made once: a new one would compile anew."""
@@ -68,7 +103,7 @@ class Mapped:
                 in_axes=(None, 0) + (None,) * shared,
                 out_axes=0 if self.sharded_out else None,
                 donate_argnums=(0,) if self.donate else (),
-                devices=jax.local_devices()[: self.devices],
+                devices=self.devices,
             )
         return self.traced
 
@@ -153,6 +188,11 @@ def global_size(n: int) -> int:
 def example_keys(key: jax.Array, places: jax.Array) -> jax.Array:
     """[n] keys, one per global position, the same on however many devices the batch lies."""
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(places)
+
+
+def _everyones() -> list[jax.Device]:
+    """The devices of all processes, process by process, as their parts of a batch lie."""
+    return sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
 
 
 def _device_index() -> jax.Array | int:

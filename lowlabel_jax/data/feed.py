@@ -20,7 +20,9 @@ Order = Callable[[int], dict[str, np.ndarray]]
 
 
 class Feed(NamedTuple):
-    """The training data of a run. Sizes are global: over all devices together."""
+    """The training data of a run. Sizes are global, over all devices together; of several
+    processes each is given its own part of a batch.
+    """
 
     resident: dict[str, dict[str, np.ndarray]]  # stream -> name -> [n, …], kept on the devices
     batch: Callable[[int], dict[str, Any]]  # step -> stream -> {"index": int32 [b], maybe "image"}
@@ -38,12 +40,14 @@ def open_feed(
     limit_gib: float = 1.0,
     threads: int = 0,
     balanced: bool = False,
+    part: tuple[int, int] = (0, 1),
 ) -> Feed:
     """The feed of a run: resident where the images fit, else streamed. The same batches from both.
 
     sizes: stream -> batch size; only the streams named there are loaded. limit_gib: what the
     images may take on each device. balanced: every class equally often in the labelled batches.
     columns: stream -> name -> values [n, …] that lie beside the images (a teacher's guesses).
+    part: (which, of how many) equal parts of each batch is wanted, for one of several processes.
     Raises UserError where mode is resident for images that are cropped anew at each step.
     """
     if mode == "resident" and source.draw:
@@ -56,19 +60,27 @@ def open_feed(
     beside = _beside(source, rows, columns)
     order = _order(source, rows, sizes, seed, balanced)
     if mode == "streamed" or source.draw or (mode == "auto" and _gib(source, rows) > limit_gib):
-        return _streamed(source, rows, beside, order, seed, threads)
-    return _resident(source, rows, beside, order)
+        return _streamed(source, rows, beside, order, seed, threads, part)
+    return _resident(source, rows, beside, order, part)
 
 
-def _resident(source: Source, rows: Rows, beside: Any, order: Order) -> Feed:
+def _resident(source: Source, rows: Rows, beside: Any, order: Order, part: Any) -> Feed:
     """A feed whose images lie on the device: the host sends a step's indices, no pixels."""
     for stream, found in rows.items():
         beside[stream]["image"] = Images(source, "train", found)[:]
-    return Feed(beside, lambda step: {s: {"index": i} for s, i in order(step).items()})
+    return Feed(
+        beside, lambda step: {s: {"index": _own(i, part)} for s, i in order(step).items()}
+    )
+
+
+def _own(batch: np.ndarray, part: tuple[int, int]) -> np.ndarray:
+    """The part of a batch [b, …] that one of several processes feeds: [b / of, …]."""
+    number, of = part
+    return batch[len(batch) * number // of : len(batch) * (number + 1) // of]
 
 
 def _streamed(
-    source: Source, rows: Rows, beside: Any, order: Order, seed: int, threads: int
+    source: Source, rows: Rows, beside: Any, order: Order, seed: int, threads: int, part: Any
 ) -> Feed:
     """A feed that sends each step's images, uint8, read by threads ahead of time.
 
@@ -79,14 +91,17 @@ def _streamed(
         keep(source, "train", sum(len(found) for found in rows.values()))
 
     def images(stream: str, found: np.ndarray, step: int) -> np.ndarray:
+        mine = rows[stream][_own(found, part)]
         if not source.draw:
-            return source.read("train", rows[stream][found])
+            return source.read("train", mine)
         rng = np.random.default_rng([seed, STREAMS[stream], CROPS, step])
         seeds = rng.integers(2**32, size=len(found), dtype=np.uint32)
-        return source.draw("train", rows[stream][found], seeds)
+        return source.draw("train", mine, _own(seeds, part))
 
     def make(step: int) -> dict[str, Any]:
-        return {s: {"index": i, "image": images(s, i, step)} for s, i in order(step).items()}
+        return {
+            s: {"index": _own(i, part), "image": images(s, i, step)} for s, i in order(step).items()
+        }
 
     ahead = Ahead(make, threads)
     return Feed(beside, ahead, ahead.close)

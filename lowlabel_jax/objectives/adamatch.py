@@ -12,10 +12,11 @@ from lowlabel_jax.objectives.base import (
     outcome,
     pseudo_label_metrics,
 )
-from lowlabel_jax.objectives.forward import joint
+from lowlabel_jax.objectives.forward import guess_and_learn, joint
 from lowlabel_jax.objectives.losses import cross_entropy, guess
 from lowlabel_jax.objectives.thresholds import fixed
 
+NAMES = ("labelled", "labelled_strong", "weak", "strong")
 WINDOW = 128  # batches that the unlabelled marginal is a mean over
 
 
@@ -26,6 +27,7 @@ def adamatch(
     weight: NonNegative = 1.0,
     decay: Fraction = 0.999,
     interpolate: bool = True,
+    split: bool = False,
 ) -> Objective:
     """Section 3, semi-supervised: weak and strong views of labelled and unlabelled images alike.
 
@@ -40,9 +42,8 @@ def adamatch(
 
     def loss(params, state, views, key):
         both = views["labelled"], views["labelled_strong"]
-        (*known, weak, strong), stats = joint(
-            params, state, *both, views["weak"], views["strong"], key=key
-        )
+        ends, stats = guess_and_learn(params, state, views, NAMES, key, split)
+        *known, weak, strong = (end.logits for end in ends)
         if interpolate:
             alone, _ = joint(params, state, *both, key=jax.random.fold_in(key, 1))
             known = between(known, alone, jax.random.fold_in(key, 2))
@@ -62,7 +63,7 @@ def adamatch(
         labelled = (losses[0].mean() + losses[1].mean()) / 2
         return outcome(labelled, scale * taught.mean(), stats, aux, metrics)
 
-    return Objective(("labelled", "labelled_strong", "weak", "strong"), loss, init)
+    return Objective(NAMES, loss, init)
 
 
 def between(one: list[jax.Array], other: list[jax.Array], key: jax.Array) -> list[jax.Array]:

@@ -8,12 +8,14 @@ from lowlabel_jax.objectives.base import (
     outcome,
     pseudo_label_metrics,
 )
-from lowlabel_jax.objectives.forward import joint
+from lowlabel_jax.objectives.forward import guess_and_learn
 from lowlabel_jax.objectives.losses import cross_entropy, guess
 from lowlabel_jax.objectives.thresholds import fixed
 
 
-def defixmatch(*, threshold: Probability = 0.95, weight: NonNegative = 1.0) -> Objective:
+def defixmatch(
+    *, threshold: Probability = 0.95, weight: NonNegative = 1.0, split: bool = False
+) -> Objective:
     """Equation 6: FixMatch's unlabelled loss less the same loss on the labelled images.
 
     What pseudo-labels cost on images whose label is known is taken off again, so that the risk is
@@ -28,7 +30,8 @@ def defixmatch(*, threshold: Probability = 0.95, weight: NonNegative = 1.0) -> O
 
     def loss(params, state, views, key):
         names = ("labelled", "labelled_strong", "weak", "strong")
-        (one, two, weak, strong), stats = joint(params, state, *map(views.get, names), key=key)
+        ends, stats = guess_and_learn(params, state, views, names, key, split)
+        one, two, weak, strong = (end.logits for end in ends)
         known = cross_entropy(one, views["label"])
         taught, probs, kept = term(weak, strong, views["index"])
         off, _, _ = term(one, two, None)

@@ -3,12 +3,15 @@
 BatchNorm normalises with the statistics of the batch it sees and moves the running statistics
 towards them. The rules of the papers, which their ports most often get wrong:
 
-    FixMatch family, UDA, AdaMatch   one batch of all views; it moves the statistics (`joint`)
+    FixMatch family, UDA, AdaMatch   one batch of all views; it moves the statistics (`joint`);
+                                     with the option `split` it is without the weak views, which
+                                     have a forward of their own that moves none
     Pi-model, Mean Teacher, VAT, ..  a forward a view; only the labelled one's are kept (`separate`)
     MixMatch, ReMixMatch             batches of a like mixture in turn; the first one's are kept, or
                                      the last one's (`in_turn`)
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -75,19 +78,35 @@ def separate_endpoints(
 
 
 def weak_and_strong(
-    params: Any, state: TrainState, views: dict[str, jax.Array], key: jax.Array, split: bool
+    params: Any, state: TrainState, views: Mapping[str, jax.Array], key: jax.Array, split: bool
 ) -> tuple[list[jax.Array], Any]:
-    """The FixMatch family's forward: logits of labelled [b, k], weak [m, k], strong [m, k].
+    """The FixMatch family's forward: logits of labelled [b, k], weak [m, k], strong [m, k]."""
+    names = ("labelled", "weak", "strong")
+    ends, stats = guess_and_learn(params, state, views, names, key, split)
+    return [one.logits for one in ends], stats
+
+
+def guess_and_learn(
+    params: Any,
+    state: TrainState,
+    views: Mapping[str, jax.Array],
+    names: Sequence[str],
+    key: jax.Array,
+    split: bool,
+) -> tuple[list[Ends], Any]:
+    """`joint_ends` of the views with these names, of which "weak" is there to be guessed alone.
 
     split: the weak views in a forward of their own, without gradient: cheaper by about a third at
     mu = 7, but BatchNorm sees them apart and they move no statistics. False is the papers'.
     """
-    labelled, weak, strong = views["labelled"], views["weak"], views["strong"]
     if not split:
-        return joint(params, state, labelled, weak, strong, key=key)
-    guess, _ = separate(jax.lax.stop_gradient(params), state, weak, jax.random.fold_in(key, 1))
-    (known, taught), stats = joint(params, state, labelled, strong, key=key)
-    return [known, guess, taught], stats
+        return joint_ends(params, state, *map(views.__getitem__, names), key=key)
+    weak, fixed = views["weak"], jax.lax.stop_gradient(params)
+    guess, _ = separate_ends(fixed, state, weak, jax.random.fold_in(key, 1))
+    others = [views[name] for name in names if name != "weak"]
+    ends, stats = joint_ends(params, state, *others, key=key)
+    ends.insert(names.index("weak"), guess)
+    return ends, stats
 
 
 def in_turn(

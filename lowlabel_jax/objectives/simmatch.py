@@ -13,7 +13,7 @@ from lowlabel_jax.objectives.base import (
     outcome,
     pseudo_label_metrics,
 )
-from lowlabel_jax.objectives.forward import apply_dense, dense, joint_ends
+from lowlabel_jax.objectives.forward import apply_dense, dense, guess_and_learn
 from lowlabel_jax.objectives.losses import cross_entropy, guess, soft_cross_entropy
 from lowlabel_jax.objectives.thresholds import fixed, write_last
 
@@ -29,6 +29,7 @@ def simmatch(
     smoothing: Probability = 0.9,
     bank_momentum: Fraction = 0.7,
     size: Count = 128,
+    split: bool = False,
 ) -> Objective:
     """Sections 3.2 and 3.3, the form for small data: no teacher network, a smoothed bank.
 
@@ -49,7 +50,7 @@ def simmatch(
 
     def loss(params, state, views, key):
         names = ("labelled", "weak", "strong")
-        ends, stats = joint_ends(params, state, *map(views.get, names), key=key)
+        ends, stats = guess_and_learn(params, state, views, names, key, split)
         mine, weak, strong = (embedded(params["heads"], end.features) for end in ends)
         bank = taken_in(state.aux["bank"], views, jax.lax.stop_gradient(mine), bank_momentum)
         probs = guess(ends[1].logits)

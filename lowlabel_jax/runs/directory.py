@@ -20,7 +20,8 @@ from lowlabel_jax.data.source import Source
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml-collections")
 HEADLINES = {"accuracy": 4, "psnr": 2, "auroc": 4}  # name -> digits
 DATA = ("source", "image")  # the settings that decide which images and labels there are
-DECIDES_BITS = ("jaxlib", "device_kind", "device_count", "cpu_threads")
+BESIDE = (".lock", "trash", "train.log", "jobs")  # what lies in a run's directory, and is not it
+DECIDES_BITS = ("jaxlib", "device_kind", "device_count", "cpu_threads", "deterministic")
 
 
 def usable(directory: Path) -> None:
@@ -71,7 +72,7 @@ def check_resume(directory: Path, mode: str) -> None:
             f"{directory} holds a run and --resume=never was given.",
             "give another --workdir, or add --overwrite to move the old run to its trash/.",
         )
-    mine = {".lock", "trash", "train.log", "tuning"}
+    mine = {*BESIDE, "tuning"}
     if not holds_run(directory) and directory.exists():
         foreign = sorted(p.name for p in directory.iterdir() if p.name not in mine)
         unfinished = {"splits", "command.sh", "environment.json"}  # killed before config.json
@@ -128,7 +129,7 @@ def overwrite(directory: Path) -> None:
     trash = directory / "trash" / time.strftime("%Y%m%d-%H%M%S")
     trash.mkdir(parents=True)
     for place in directory.iterdir():
-        if place.name not in ("trash", ".lock", "train.log"):
+        if place.name not in BESIDE:
             place.rename(trash / place.name)
     log.say(f"moved the old run to {trash}")
 
@@ -155,18 +156,20 @@ def environment(config: Mapping[str, Any]) -> dict[str, Any]:
     """Versions, devices and the code's commit: what a reader needs to judge a number."""
     import jax
 
-    from lowlabel_jax import __version__
-    from lowlabel_jax.core import parallel
+    from lowlabel_jax import __version__, start
+    from lowlabel_jax.core import parallel, processes
 
     return {
         "lowlabel_jax": __version__,
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in PACKAGES},
         "device_kind": jax.devices()[0].device_kind,
-        "device_count": parallel.device_count(config["devices"]),
+        "device_count": parallel.device_total(config["devices"]),
+        "processes": processes.count(),
         "cpu_threads": int(os.environ.get("NPROC", len(os.sched_getaffinity(0)))),
         "platform": platform.platform(),
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+        "deterministic": start.DETERMINISTIC in os.environ.get("XLA_FLAGS", ""),
         **_commit(),
     }
 

@@ -12,6 +12,9 @@ from lowlabel_jax.core import files, named, ranges, units
 from lowlabel_jax.core.errors import UserError, nearest
 from lowlabel_jax.runs import directory as rundir
 
+LATE = 10  # log lines that a run may leave out before it is taken for one that hangs
+SOON, UNKNOWN = 6.0, 60.0  # seconds between two: at least, for a look takes long; and not known yet
+
 
 def listing(directory: Path) -> list[dict[str, Any]]:
     """Every run at or below a directory: where, what, how it stands."""
@@ -30,10 +33,17 @@ def _one(path: Path) -> dict[str, Any]:
         "run": str(path),
         "method": label(config),
         "seed": config["seed"],
-        "state": status["state"],
+        "state": "stalled?" if _stalled(config, status, age) else status["state"],
         "step": status["step"],
         **numbers,
     }
+
+
+def _stalled(config: Mapping[str, Any], status: Mapping[str, Any], age: float) -> bool:
+    """Whether a run that says it runs has not said so for ten log lines; age in seconds."""
+    rate = status.get("rate", 0)
+    usual = config["log_every"] / rate if rate else UNKNOWN
+    return status["state"] == "running" and age > LATE * max(usual, SOON)
 
 
 def page(rows: Sequence[Mapping[str, Any]]) -> str:

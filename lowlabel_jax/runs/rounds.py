@@ -17,7 +17,7 @@ from lowlabel_jax.core import files, log
 from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.runs import directory as rundir
 from lowlabel_jax.runs import listing
-from lowlabel_jax.runs.sweep import as_arguments
+from lowlabel_jax.runs.sweep.plan import as_arguments
 
 OWN = ("teacher", "student")  # --teacher.x.y=VALUE is of round 0 alone, --student.x.y of the others
 FRESH = 1000  # the seeds of a round lie so far from those of the round before

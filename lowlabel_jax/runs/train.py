@@ -1,15 +1,17 @@
 """One run from its config to its numbers: prepare, train or resume, evaluate, say what came out."""
 
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lowlabel_jax.configuration.check import check
 from lowlabel_jax.configuration.keys import Config
 from lowlabel_jax.configuration.resolve import as_dict, resolve, seeds
-from lowlabel_jax.core import files, log, signals
-from lowlabel_jax.core.errors import Diverged, Interrupted
+from lowlabel_jax.core import files, log, processes, signals
+from lowlabel_jax.core.errors import Diverged, Interrupted, Lost, Pruned
 from lowlabel_jax.data import feed, source, split_table, splits
 from lowlabel_jax.data.opened import images_of, open_data
 from lowlabel_jax.pretrained import bring
@@ -17,8 +19,14 @@ from lowlabel_jax.runs import directory as rundir
 from lowlabel_jax.runs import evaluate, features, results, teacher
 from lowlabel_jax.runs.restored import restored, restored_pictures
 from lowlabel_jax.state import TrainState
-from lowlabel_jax.training import build, checkpoint, loop, networks, record, watch
+from lowlabel_jax.training import build, checkpoint, loop, memory, networks, record, watch
 from lowlabel_jax.training.phases import Progress
+
+NO_STEP = -1  # what the first process says to the others where there is nothing left to train
+# how a run has ended; all else: failed
+ENDINGS = {Diverged: "diverged", Lost: "interrupted", Pruned: "pruned"}
+
+Look = Callable[[int, Mapping[str, float]], None]  # what a search does with (step, its numbers)
 
 
 class Plan(NamedTuple):
@@ -55,15 +63,22 @@ def train(
     force_resume: bool = False,
     overwrite: bool = False,
     max_seconds: float = 0,
+    profile: int = 0,
+    look: Look = lambda step, numbers: None,
+    test: bool = True,
 ) -> dict[str, Any]:
     """Train, or go on with, the run that belongs in a directory; its test numbers.
 
     The same call on a finished run says so and touches nothing. max_seconds: from this call on,
-    after which the run is saved; 0: no limit. Raises UserError for what the user can mend, Busy
-    where another process is at it, Diverged, and Interrupted after saving.
+    after which the run is saved; 0: no limit. look: told of each look at the validation set, and
+    may raise Pruned. profile: steps that are traced into its folder profile/. test: whether the
+    test set is read at the end. Raises UserError for what the user can mend, Busy where another
+    process is at it, Diverged, and Interrupted after saving.
     """
     stop = signals.StopRequest(max_seconds)
     check(config)
+    if not processes.first():
+        return _follow(config, directory, stop)
     rundir.usable(directory)
     if overwrite and rundir.holds_run(directory):
         with files.locked(directory):
@@ -73,9 +88,10 @@ def train(
     if rundir.holds_run(directory):
         rundir.check_same(directory, plan.config, force_resume)
         if rundir.status(directory).get("state") == "finished" and _nothing_left(directory, plan):
+            processes.from_first(NO_STEP)
             return results.say_complete(directory)
     with files.locked(directory):
-        return _run(plan, directory, command, stop)
+        return _run(plan, directory, command, stop, look, test, profile)
 
 
 def _nothing_left(directory: Path, plan: Plan) -> bool:
@@ -86,7 +102,13 @@ def _nothing_left(directory: Path, plan: Plan) -> bool:
 
 
 def _run(
-    plan: Plan, directory: Path, command: Sequence[str], stop: signals.StopRequest
+    plan: Plan,
+    directory: Path,
+    command: Sequence[str],
+    stop: signals.StopRequest,
+    look: Look,
+    test: bool,
+    profile: int,
 ) -> dict[str, Any]:
     config = plan.config
     build.check(config)
@@ -104,37 +126,73 @@ def _run(
     log.say(results.introduction(config, directory))
     columns = teacher.columns(config, directory, plan.source, plan.split)
     total = loop.total_steps(config)
+    log.outlast()
     try:
         with (
-            _feeding(plan, directory, columns) as feeder,
             signals.stop_request(stop),
+            feeding(plan, directory, columns) as feeder,
             record.recording(directory, progress.step) as rows,
-            watch.watching(config["phases"]) as line,
+            watch.watching(config["phases"], directory / "profile", profile) as line,
+            memory.explained(config, build.last_sizes(config)),
         ):
+            stop.leave = partial(_leave, directory, stop, line)
             record.write_status(directory, "running", progress.step, total=total)
-            given = (config, directory, progress, start, feeder, _validator(plan))
-            state = loop.train(*given, rows, line, stop)
+            validate = _told(_validator(plan), rows, look)
+            given = (config, directory, progress, start, feeder, validate)
+            with processes.companions():
+                processes.from_first(progress.step)
+                state = loop.train(*given, rows, line, stop)
+        with signals.stop_request(stop), signals.at_once(stop):
+            numbers = finish(plan, directory, state, test)
     except Interrupted as stopped:
         return _interrupted(directory, stopped)
     except BaseException as error:
-        name = "diverged" if isinstance(error, Diverged) else "failed"
+        name = ENDINGS.get(type(error), "failed")
         step = rundir.status(directory).get("step", 0)
         record.write_status(directory, name, step, reason=str(error).splitlines()[:1])
         raise
-    return finish(plan, directory, state)
+    processes.from_first()  # the others wait: JAX's farewell has no patience for a long evaluation
+    return numbers
 
 
-def finish(plan: Plan, directory: Path, state: TrainState) -> dict[str, Any]:
-    """Read the test set, once; write the numbers and the guesses; say what came out."""
+def _follow(config: Config, directory: Path, stop: signals.StopRequest) -> dict[str, Any]:
+    """Take part in a run that the first process begins, records and scores. No numbers."""
+    with processes.companions():
+        step = processes.from_first()
+        if step == NO_STEP:
+            return {}
+        plan = prepare(config, directory)
+        columns = teacher.columns(plan.config, directory, plan.source, plan.split)
+        progress = checkpoint.progress(directory, step) if step else Progress()
+        start = starting(plan.config, plan.brought) if not step else _as_it_is
+        with (
+            feeding(plan, directory, columns) as feeder,
+            signals.stop_request(stop),
+            record.recording(directory, step) as rows,
+        ):
+            given = (plan.config, directory, progress, start, feeder, _validator(plan))
+            try:
+                loop.train(*given, rows, watch.Watch(plan.config["phases"], None), stop)
+            finally:
+                processes.from_first()  # until the first one has saved, or scored
+    return {}
+
+
+def finish(plan: Plan, directory: Path, state: TrainState, test: bool = True) -> dict[str, Any]:
+    """Read the test set, once; write the numbers and the guesses; say what came out.
+
+    test: False where a search goes by validation and the test set stays unread.
+    """
     numbers, last = {}, plan.config["phases"][-1]
-    for name in ("validation", "test"):
+    for name in ("validation", "test")[: 1 + test]:
         data = shown(plan, last, state)
         if len(splits.rows(data, plan.split, name)[1]):
             numbers[name] = results.score(plan.config, state, data, plan.split, name, directory)
             if name == "test" and plan.config["median_of"] > 1:
                 given = (plan.config, state, *images_of(data, plan.split, name))
                 numbers[name] = results.add_median(*given, numbers[name], directory)
-    restored_pictures.write(plan.config, state, plan.source, plan.split, directory)
+    if test:
+        restored_pictures.write(plan.config, state, plan.source, plan.split, directory)
     record.write_status(directory, "finished", int(state.step), **results.headlines(numbers))
     results.say_finished(directory, plan.config, numbers)
     return numbers
@@ -152,6 +210,7 @@ def feed_of(
 ) -> feed.Feed:
     """The feed that a phase of a plan asks for."""
     how = {**plan.config["feed"], "balanced": plan.config["batch"]["balanced"]}
+    how["part"] = processes.part()
     if phase.spec["features"] != "off":
         how["mode"] = "resident"  # a probe is solved over all of them at once
     data, seed = shown(plan, phase.spec, state), plan.config["seeds"]["order"]
@@ -180,7 +239,7 @@ def _as_it_is(state: TrainState) -> TrainState:
 
 
 @contextmanager
-def _feeding(plan: Plan, directory: Path, columns: teacher.Columns) -> Iterator[loop.Feeder]:
+def feeding(plan: Plan, directory: Path, columns: teacher.Columns) -> Iterator[loop.Feeder]:
     """(phase, state) -> feed, and every feed that was opened is closed at the end."""
     with ExitStack() as opened:
 
@@ -198,10 +257,16 @@ def _feeding(plan: Plan, directory: Path, columns: teacher.Columns) -> Iterator[
 
 
 def _validator(plan: Plan) -> loop.Validate:
-    """validate(phase, state) -> numbers, compiled at a phase's first call."""
+    """validate(phase, state) -> numbers, compiled at a phase's first call.
+
+    Of several processes the first one looks, and the others are told.
+    """
     made: dict[str, Any] = {}  # of the phase that is under way
 
     def validate(phase: build.Phase, state: TrainState) -> dict[str, float]:
+        return processes.from_first(look(phase, state) if processes.first() else None)
+
+    def look(phase: build.Phase, state: TrainState) -> dict[str, float]:
         if made.get("phase") is not phase:
             data = shown(plan, phase.spec, state)
             given = images_of(data, plan.split, "validation")
@@ -212,9 +277,36 @@ def _validator(plan: Plan) -> loop.Validate:
     return validate
 
 
+def _told(validate: loop.Validate, rows: record.Record, look: Look) -> loop.Validate:
+    """validate(phase, state), of which `look` is told; the numbers it prunes by are kept too."""
+
+    def looked(phase: build.Phase, state: TrainState) -> dict[str, float]:
+        step, numbers = int(state.step), validate(phase, state)
+        try:
+            look(step, numbers)
+        except Pruned:
+            rows.write({"step": step, "phase": phase.spec["name"], **numbers})
+            raise
+        return numbers
+
+    return looked
+
+
 def _interrupted(directory: Path, stopped: Interrupted) -> dict[str, Any]:
-    step = rundir.status(directory)["step"]
-    newest = checkpoint.steps(directory)[-1]
-    record.write_status(directory, "interrupted", max(step, newest))
+    step = max(rundir.status(directory).get("step", 0), *checkpoint.steps(directory), 0)
+    record.write_status(directory, "interrupted", step)
+    processes.from_first()
     command = (directory / "command.sh").read_text(encoding="utf-8").splitlines()[-1]
     raise Interrupted(f"{stopped}. To go on: {log.typed(command)}", stopped.code)
+
+
+def _leave(
+    directory: Path, stop: signals.StopRequest, line: watch.Watch, number: signal.Signals
+) -> None:
+    """Raise Interrupted, for a process that cannot stop by itself, where no step would be lost.
+
+    Of several processes none leaves so: it could not tell the others.
+    """
+    if processes.count() == 1 and (line.waits or stop.hurry):
+        code = signals.EXIT_CODES[number]
+        _interrupted(directory, Interrupted(f"nothing to save after {number.name}", code))

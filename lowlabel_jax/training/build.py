@@ -9,13 +9,12 @@ import optax
 from lowlabel_jax import optimizers, state
 from lowlabel_jax.augment.views import streams
 from lowlabel_jax.core import named, parallel
-from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.data.source import Info
 from lowlabel_jax.objectives.base import Objective
 from lowlabel_jax.ops.compiling import compile_options
-from lowlabel_jax.ops.initialise import endpoints, feature_size, fill, initialise
-from lowlabel_jax.training import networks, policies, probe, statistics
-from lowlabel_jax.training.step import make_step
+from lowlabel_jax.ops.initialise import feature_size, fill, initialise
+from lowlabel_jax.training import memory, networks, policies, probe, statistics, suits
+from lowlabel_jax.training.step import make_step, several, skipping
 
 FRESH = 1000  # so far apart are the seeds of phases that begin anew
 
@@ -32,35 +31,40 @@ class Phase(NamedTuple):
     apply_fn: Callable  # the network, or its head alone
     trained: tuple[str, ...]  # names below params that the phase moves
     batch_sizes: dict[str, int]  # stream -> images a step, for the streams that it needs
+    calls: dict[int, Callable]  # how many steps -> what takes them in one call; 1 is `step`
+
+    def turns(self, done: int, left: int) -> int:
+        """How many steps the next call takes: one by one up to a multiple of steps_per_call."""
+        most = max(self.calls)
+        return 1 if done % most or left < most else most
 
 
 def phase(config: Mapping[str, Any], number: int) -> Phase:
     """A phase of a run. Raises UserError where its batches do not fit the data or the devices."""
     spec = config["phases"][number]
     objective = _objective(config, spec)
-    satisfy(config, objective)
+    suits.satisfied(config, objective)
     model = networks.network(config)
-    _suits(config, spec, model, objective)
+    suits.looks_at(config, spec, model, objective)
     known = {"total_steps": spec["steps"], "info": info(config)}
-    rate = named.build(
-        "rate", spec["optimizer"]["rate"], batch_size=config["batch"]["labelled"], **known
-    )
+    known["batch_size"] = config["batch"]["labelled"]
+    rate = named.build("rate", spec["optimizer"]["rate"], **known)
     tx = named.build("optimizer", {**spec["optimizer"], "rate": rate})
     tx = optimizers.by_stage(tx, networks.rates(model, spec))
     recipes = {name: named.build("augment", made) for name, made in config["augment"].items()}
     average = state.Average(**config["ema"])
-    devices = parallel.device_count(config["devices"])
-    sizes = batch_sizes(config, objective, devices)
+    sizes = batch_sizes(config, objective, parallel.device_total(config["devices"]))
     if spec.get("moves") == "statistics":  # runs begun before there was the setting are read
         norms = statistics.moving(model, info(config).image_shape, spec)
         step = statistics.make_step(objective, recipes, average, norms)
     else:
         step = make_step(objective, recipes, average, rate)
+    if config.get("skip_bad_steps"):
+        step = skipping(step)
     if spec["features"] == "probe":
-        mapped = probe.make_step(model, spec["objective"])
+        calls = {1: probe.make_step(model, spec["objective"])}
     else:
-        options = compile_options(jax.default_backend())
-        mapped = parallel.mapped(step, devices, donate=True, options=options)
+        calls = _calls(config, spec, step, sizes)
     learners = policies.learning(recipes, objective.views)
 
     def init() -> dict[str, Any]:
@@ -70,7 +74,18 @@ def phase(config: Mapping[str, Any], number: int) -> Phase:
     on_images = spec["features"] == "off"
     apply = networks.whole(config, model, spec) if on_images else networks.head_alone(model)
     moves = trained(config, model, spec)
-    return Phase(spec, model, objective, tx, init, mapped, apply, moves, sizes)
+    return Phase(spec, model, objective, tx, init, calls[1], apply, moves, sizes, calls)
+
+
+def _calls(
+    config: Mapping[str, Any], spec: Mapping[str, Any], step: Callable, sizes: Mapping[str, int]
+) -> dict[int, parallel.Mapped]:
+    """{how many steps: the program that takes them in one call}; runs of old have one alone."""
+    devices, many = parallel.device_count(config["devices"]), config.get("steps_per_call", 1)
+    how = {"donate": True, "everywhere": True, "options": compile_options(jax.default_backend())}
+    how["inspect"] = memory.inspector(config, spec, sizes)
+    made = {1: step, many: several(step, many) if many > 1 else step}
+    return {count: parallel.mapped(fn, devices, **how) for count, fn in made.items()}
 
 
 def trained(config: Mapping[str, Any], model: Any, spec: Mapping[str, Any]) -> tuple[str, ...]:
@@ -92,33 +107,10 @@ def batch_sizes(config: Mapping[str, Any], objective: Objective, devices: int) -
     return sizes
 
 
-def satisfy(config: Mapping[str, Any], objective: Objective) -> None:
-    """Raise UserError where an objective wants what the run does not have."""
-    if "unlabelled" in streams(objective.views) and not config["info"]["sizes"]["unlabelled"]:
-        raise UserError(
-            "this objective needs unlabelled images: got 0.",
-            "add some, or set split.unlabelled_includes_labelled=True.",
-        )
-    if "teacher" in objective.views and not config["teacher"]:
-        raise UserError(
-            "this objective learns from a finished run, and teacher is empty.",
-            "train one first, e.g. with objective supervised, then --config.teacher=RUN.",
-        )
-
-
-def _suits(config: Mapping[str, Any], spec: Mapping[str, Any], model: Any, of: Objective) -> None:
-    """Raise UserError where an objective looks at endpoints that the network does not have."""
-    if not of.needs:
-        return
-    on_images, shape = spec["features"] == "off", tuple(config["info"]["image_shape"])
-    ends = endpoints(model, shape) if on_images else {}
-    if missing := [name for name in of.needs if name not in ends]:
-        fits = "vae" if "mean" in of.needs else "conv_autoencoder, unet_autoencoder or vae"
-        raise UserError(
-            f"objective {spec['objective']['name']!r} looks at {', '.join(missing)}, which model "
-            f"{config['model']['name']!r} with features={spec['features']!r} does not have.",
-            f"use model.name={fits}, and features='off'.",
-        )
+def last_sizes(config: Mapping[str, Any]) -> dict[str, int]:
+    """The batch sizes of the last phase, in which a run is at its largest."""
+    devices = parallel.device_total(config["devices"])
+    return batch_sizes(config, last_objective(config), devices)
 
 
 def info(config: Mapping[str, Any]) -> Info:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from lowlabel_jax.core import files, log, tree
+from lowlabel_jax.core import files, log, processes, tree
 from lowlabel_jax.core.errors import SaveFailed, UserError
 from lowlabel_jax.training.phases import Progress
 
@@ -28,9 +28,12 @@ FORMAT = 1
 def save(directory: Path, state: Any, progress: Progress, keep: int) -> None:
     """Write state and progress as one step, hash its files, let go of old steps.
 
+    Of several processes the first one does it: all have the same state.
     Raises SaveFailed where the disk is full; older checkpoints then stay as they are.
     """
     place = _step(directory, progress.step)
+    if not processes.first():
+        return
     if place.exists():  # the same step again: a signal came right after a save
         return
     place.parent.mkdir(exist_ok=True)
@@ -64,7 +67,7 @@ def newest(directory: Path) -> Progress | None:
     for step in reversed(steps(directory)):
         reason = broken(directory, step)
         if not reason:
-            return _progress(directory, step)
+            return progress(directory, step)
         reasons.append(f"step {step}: {reason}")
         _set_aside(directory, step, reason)
     if reasons:
@@ -90,7 +93,8 @@ def read(directory: Path, step: int, like: Any) -> Any:
     return _state(_checkpointer().restore(place, args=items)["state"], like)
 
 
-def _progress(directory: Path, step: int) -> Progress:
+def progress(directory: Path, step: int) -> Progress:
+    """Where a run stood at one step. Raises UserError where another version wrote it."""
     items = ocp.args.Composite(progress=ocp.args.JsonRestore())
     found = _checkpointer().restore(_step(directory, step).resolve(), args=items)["progress"]
     if found["format"] != FORMAT:
@@ -139,6 +143,8 @@ def clean(directory: Path) -> None:
 
 def give_up(directory: Path, step: int, reason: str) -> None:
     """Set a step aside that is needed and broken, with all that came after it and counts on it."""
+    if not processes.first():
+        return
     for later in [found for found in steps(directory) if found >= step]:
         _set_aside(directory, later, reason if later == step else f"it counts on step {step}")
 
@@ -153,7 +159,14 @@ def _set_aside(directory: Path, step: int, reason: str) -> None:
 
 def _checkpointer() -> ocp.Checkpointer:
     handlers = {"state": ocp.StandardCheckpointHandler(), "progress": ocp.JsonCheckpointHandler()}
-    return ocp.Checkpointer(ocp.CompositeCheckpointHandler(**handlers))
+    alone = ocp.options.MultiprocessingOptions(  # each process by itself: none waits for another
+        primary_host=processes.part()[0], active_processes={processes.part()[0]}
+    )
+    if processes.count() == 1:
+        alone = ocp.options.MultiprocessingOptions()
+    return ocp.Checkpointer(
+        ocp.CompositeCheckpointHandler(**handlers), multiprocessing_options=alone
+    )
 
 
 def _step(directory: Path, step: int) -> Path:

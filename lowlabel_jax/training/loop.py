@@ -9,16 +9,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from lowlabel_jax.core import log, parallel
-from lowlabel_jax.core.errors import Diverged, Interrupted
+from lowlabel_jax.core import log, parallel, processes
+from lowlabel_jax.core.errors import Interrupted
 from lowlabel_jax.core.signals import StopRequest
 from lowlabel_jax.data.feed import Feed
 from lowlabel_jax.state import TrainState
 from lowlabel_jax.training import alarms, build, checkpoint
+from lowlabel_jax.training.diverged import TOO_MANY, Call, diverged
 from lowlabel_jax.training.ending import end, is_best
 from lowlabel_jax.training.phases import Progress, add, advance, ending, means, next_phase
 from lowlabel_jax.training.record import Record, write_status
-from lowlabel_jax.training.step import is_finite
+from lowlabel_jax.training.step import SKIPPED, is_finite
 from lowlabel_jax.training.watch import Watch
 
 Feeder = Callable[[build.Phase, TrainState], Feed]  # what a phase is shown: images or features
@@ -66,14 +67,14 @@ def train(
             watch.begin(progress.phase, 0)
             log.say(f"phase {phase.spec['name']!r} begins at step {progress.step}")
 
-        state, metrics = phase.step(state, batch(progress.step), resident)
-        progress = replace(progress, step=progress.step + 1)
-        if pending is not None:  # read one step late: the device is at work on the next meanwhile
-            progress = _tally(progress, pending, directory)
-        pending = metrics
+        state, call = _call(phase, state, batch, resident, progress)
+        progress = replace(progress, step=progress.step + call.count)
+        if pending:  # read one call late: the device is at work on the next meanwhile
+            progress = _tally(config, progress, pending, directory)
+        pending = call
         watch.step(progress.step - progress.began)
 
-        asked = bool(stop)  # once: what is asked for after this waits for the next step
+        asked = processes.asked(stop, progress.step, call.count)  # once: what comes after waits
         late = 0 < config["checkpoint"]["seconds"] <= time.monotonic() - saved
         over = "steps" if progress.step - progress.began >= phase.spec["steps"] else ""
         due = {
@@ -83,7 +84,7 @@ def train(
         }
         if not over and not any(due.values()):
             continue
-        progress, pending = _tally(progress, pending, directory), None
+        progress, pending = _tally(config, progress, pending, directory), None
 
         numbers = means(progress.sums)
         if due["log"]:
@@ -99,12 +100,26 @@ def train(
             watch.end()
         if due["save"] or over or is_best(phase.spec, progress):
             if not is_finite(state):
-                raise _diverged(progress, directory, "the state")
+                raise diverged(config, directory, "the state", progress, call)
             record.sync()
             checkpoint.save(directory, state, progress, config["checkpoint"]["keep"])
             saved = time.monotonic()
         if asked:
             raise Interrupted(f"saved step {progress.step} after {stop.name}", stop.code)
+
+
+def _call(
+    phase: build.Phase, state: TrainState, batch: Callable, resident: Any, progress: Progress
+) -> tuple[TrainState, Call]:
+    """The state after the next call of the device, which takes one step or several, and the call.
+
+    It is under way when this returns.
+    """
+    left = phase.spec["steps"] - (progress.step - progress.began)
+    count = phase.turns(progress.step, left)
+    given = batch(progress.step, count)
+    state, metrics = phase.calls[count](state, given, resident)
+    return state, Call(progress.step, count, metrics, given)
 
 
 def _logged(
@@ -113,7 +128,8 @@ def _logged(
     """The progress after a line of metrics.jsonl, with its sums emptied."""
     numbers = means(progress.sums)
     record.write({"step": progress.step, "phase": phase.spec["name"], **numbers})
-    write_status(directory, "running", progress.step, total=watch.total)
+    rate = round(watch.rate, 3)
+    write_status(directory, "running", progress.step, total=watch.total, rate=rate)
     watch.show(numbers)
     return replace(progress, sums={}, alarms=alarms.sound(progress, numbers))
 
@@ -133,11 +149,20 @@ def _looked(
 
 def _load(
     feeder: Feeder, phase: build.Phase, state: TrainState, devices: int
-) -> tuple[Callable[[int], Any], Any]:
-    """(step -> sharded batch, what lies on the devices) for the streams that a phase needs."""
+) -> tuple[Callable[[int, int], Any], Any]:
+    """((step, count) -> sharded batch, what lies on the devices) for the streams of a phase.
+
+    The batches of several steps lie beside each other, [d, b/d, count, …].
+    """
     feed = feeder(phase, state)
     resident = parallel.replicate(feed.resident, devices)
-    return lambda step: parallel.shard(feed.batch(step), devices), resident
+
+    def batch(step: int, count: int) -> Any:
+        found = [feed.batch(step + i) for i in range(count)]
+        whole = jax.tree.map(lambda *x: np.stack(x, 1), *found) if count > 1 else found[0]
+        return parallel.shard(whole, devices)
+
+    return batch, resident
 
 
 def _anew(config: Mapping[str, Any], old: TrainState, number: int, devices: int) -> TrainState:
@@ -145,29 +170,20 @@ def _anew(config: Mapping[str, Any], old: TrainState, number: int, devices: int)
     return parallel.replicate(build.anew(config, old, number), devices)
 
 
-def _tally(progress: Progress, metrics: Any, directory: Path) -> Progress:
-    """The progress with a step's metrics in its sums. Raises Diverged where they are not finite."""
-    found = jax.device_get(metrics)
-    if not all(np.isfinite(total).all() for total, _ in found.values()):
-        raise _diverged(progress, directory, "loss", found)
-    return replace(progress, sums=add(progress.sums, found))
+def _tally(config: Mapping[str, Any], progress: Progress, call: Call, directory: Path) -> Progress:
+    """The progress with a call's metrics in its sums, step by step.
 
-
-def _diverged(
-    progress: Progress, directory: Path, what: str, metrics: Mapping[str, Any] | None = None
-) -> Diverged:
-    shown = ""
-    if metrics:
-        wanted = {"loss": "loss", "rate": "learning rate", "gradient_norm": "gradient norm"}
-        found = [f"{name} {metrics[key][0] / metrics[key][1]:.3g}" for key, name in wanted.items()]
-        shown = f" ({', '.join(found)})"
-    good = checkpoint.steps(directory)
-    last = f"Last good checkpoint: step {good[-1]}." if good else "There is no checkpoint yet."
-    return Diverged(
-        f"{what} is not finite at step {progress.step}{shown}. {last}",
-        "lower optimizer.rate.peak, set optimizer.clip_norm=1.0, or warm up longer "
-        "(optimizer.rate.warmup).",
-    )
+    Raises Diverged where a number is not finite, or where more steps were skipped than may be.
+    """
+    for number, found in enumerate(call.each()):
+        if not all(np.isfinite(total).all() for total, _ in found.values()):
+            raise diverged(config, directory, "loss", progress, call, number, found)
+        skipped = progress.skipped + int(found[SKIPPED][0] if SKIPPED in found else 0)
+        progress = replace(progress, sums=add(progress.sums, found), skipped=skipped)
+        if skipped > config.get("skip_bad_steps", 0):
+            said = TOO_MANY.format(skipped - 1)
+            raise diverged(config, directory, said, progress, call, number)
+    return progress
 
 
 def total_steps(config: Mapping[str, Any]) -> int:

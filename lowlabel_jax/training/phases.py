@@ -24,6 +24,7 @@ class Progress:
     sums: dict[str, list[Number]] = field(default_factory=dict)  # metrics since the last log line
     alarms: dict[str, int] = field(default_factory=dict)  # training/alarms.py's memory
     losses: list[float] = field(default_factory=list)  # of this phase's looks, for its plateau
+    skipped: int = 0  # steps of the run left out so far, for not being finite
 
     def to_json(self) -> dict[str, Any]:
         """The progress as JSON gives it back."""
@@ -49,7 +50,8 @@ def ending(progress: Progress, phase: Mapping[str, Any]) -> str:
 
 def next_phase(progress: Progress) -> Progress:
     """The progress at the start of the phase after this one."""
-    return Progress(step=progress.step, phase=progress.phase + 1, began=progress.step)
+    began, number = progress.step, progress.phase + 1
+    return Progress(step=began, phase=number, began=began, skipped=progress.skipped)
 
 
 def add(sums: Mapping[str, list[Number]], metrics: Mapping[str, Any]) -> dict[str, list[Number]]:

@@ -13,6 +13,8 @@ from lowlabel_jax.objectives.base import Mean, Objective
 from lowlabel_jax.state import Average, TrainState, part
 from lowlabel_jax.training import policies
 
+SKIPPED = "skipped_steps"  # the metric that counts them
+
 
 def make_step(
     objective: Objective, recipes: Mapping[str, Callable], ema: Average, rate: Callable
@@ -44,6 +46,37 @@ def make_step(
         return new, metrics
 
     return step
+
+
+def several(step: Callable, count: int) -> Callable[..., tuple[TrainState, dict[str, Mean]]]:
+    """`count` steps in one call of the device, which a host that is slower than it then feeds.
+
+    steps(state, batches [b, count, …], resident) -> (state, metrics [count, …] of each step): they
+    are added up on the host, in its precision, so that a log line is the same however they come.
+    """
+
+    def steps(state: TrainState, batches: Any, resident: Any) -> tuple[TrainState, dict[str, Mean]]:
+        in_turn = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), batches)
+        return jax.lax.scan(lambda now, batch: step(now, batch, resident), state, in_turn, count)
+
+    return steps
+
+
+def skipping(step: Callable) -> Callable[..., tuple[TrainState, dict[str, Mean]]]:
+    """`step`, that changes nothing but the count of steps where what it makes is not finite.
+
+    Its metrics then count nothing, but for the rate and SKIPPED.
+    """
+
+    def careful(state: TrainState, batch: Any, resident: Any) -> tuple[TrainState, dict[str, Mean]]:
+        new, metrics = step(state, batch, resident)
+        fine = tree.all_finite((new, metrics))
+        kept = jax.tree.map(lambda n, o: jnp.where(fine, n, o), new, state)
+        counted = jax.tree.map(lambda x: jnp.where(fine, x, jnp.zeros_like(x)), metrics)
+        counted |= {"rate": metrics["rate"], SKIPPED: once(1 - fine)}
+        return kept.replace(step=new.step), counted
+
+    return careful
 
 
 def _distance(state: TrainState) -> jax.Array:

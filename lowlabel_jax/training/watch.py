@@ -1,14 +1,17 @@
 """Progress for the person watching: a live bar a phase on a terminal, plain lines when piped."""
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lowlabel_jax.core import log, units
+from lowlabel_jax.training.trace import Trace
 
 SHOWN = {  # metric -> what the line calls it; a line shows those of them that a method has
     "loss": "loss",
@@ -21,12 +24,22 @@ SHOWN = {  # metric -> what the line calls it; a line shows those of them that a
 }
 
 
+LINES, APART = 30, 10.0  # where lines are piped: so many at once, then one in so many seconds
+
+
 class Watch:
     """Counts the steps of each phase and shows numbers. Make one with `watching`; begin first."""
 
-    def __init__(self, phases: Sequence[Mapping[str, Any]], bar: Progress | None):
+    def __init__(
+        self,
+        phases: Sequence[Mapping[str, Any]],
+        bar: Progress | None,
+        trace: Trace | None = None,
+    ):
+        self.trace, self.lines, self.said = trace, 0, -math.inf
         self.parts = [(spec["name"], spec["steps"]) for spec in phases]  # a name may come twice
         self.total, self.bar, self.tasks = sum(steps for _, steps in self.parts), bar, []
+        self.began: float | None = None
         if bar:
             self.tasks = [bar.add_task(n, total=t, start=False, text="") for n, t in self.parts]
 
@@ -43,6 +56,11 @@ class Watch:
             self.bar.update(self.tasks[phase], completed=done)
 
     @property
+    def waits(self) -> bool:
+        """Whether no step is done since the phase began, or went on: what was before is saved."""
+        return self.began is None
+
+    @property
     def rate(self) -> float:
         """Steps a second since the phase began, or went on."""
         if self.began is None or self.done == self.first:
@@ -54,6 +72,8 @@ class Watch:
         if self.began is None:
             self.began, self.first = time.monotonic(), done
         self.done = done
+        if self.trace:
+            self.trace.step(done)
         if self.bar:
             self.bar.update(self.tasks[self.phase], completed=done)
 
@@ -69,22 +89,39 @@ class Watch:
         text = "  ".join(f"{name} {value:.3f}" for name, value in found if value is not None)
         if self.bar:
             self.bar.update(self.tasks[self.phase], text=f"{self.rate:.0f} steps/s  {text}")
-        elif self.rate > 0:
+        elif self.rate > 0 and self._due():
             left = units.duration((self.length - self.done) / self.rate)
             rate = f"{self.rate:.1f} steps/s  {left} left"
             name = f"{self.name} " if len(self.parts) > 1 else ""
             log.say(f"{name}step {self.done}/{self.length}  {rate}  {text}")
 
+    def _due(self) -> bool:
+        """Whether to say a line: a run of a million steps does not fill a disk with them."""
+        self.lines += 1
+        if self.lines <= LINES or self.done >= self.length:
+            return True
+        now = time.monotonic()
+        if now - self.said < APART:
+            return False
+        self.said = now
+        return True
+
 
 @contextlib.contextmanager
-def watching(phases: Sequence[Mapping[str, Any]]) -> Iterator[Watch]:
-    """A watch over a run's phases; live bars only where a terminal can show them."""
+def watching(
+    phases: Sequence[Mapping[str, Any]], folder: Path | None = None, profile: int = 0
+) -> Iterator[Watch]:
+    """A watch over a run's phases; live bars only where a terminal can show them.
+
+    profile: steps that are traced into the folder; 0: none.
+    """
     console = Console()
-    if not console.is_terminal or console.is_dumb_terminal:
-        yield Watch(phases, None)
-        return
-    with Progress(*columns(len(phases)), console=console) as bar:
-        yield Watch(phases, bar)
+    with contextlib.ExitStack() as held:
+        bar = None
+        if console.is_terminal and not console.is_dumb_terminal:
+            bar = held.enter_context(Progress(*columns(len(phases)), console=console))
+        traced = held.enter_context(Trace(folder, profile)) if folder and profile else None
+        yield Watch(phases, bar, traced)
 
 
 def columns(phases: int) -> tuple[Any, ...]:

@@ -5,7 +5,6 @@ trial it was in, and ends as one that was not: each suggestion has a seed of its
 number of trials that are finished.
 """
 
-import contextlib
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ import numpy as np
 
 from lowlabel_jax.core import log
 from lowlabel_jax.tuning.ground import Ground
+from lowlabel_jax.tuning.studies import journal, quiet, said
 
 Values = dict[str, Any]  # dotted path of a setting -> its value
 Trial = Callable[[Values], Iterator[np.ndarray]]  # after each look, losses [folds, n] of validation
@@ -65,7 +65,7 @@ def search(
     look is stopped there (successive halving, arXiv:1810.05934). Past the deadline only the first
     `least` are made: the config as it was, which others are held against.
     """
-    with _quiet():
+    with quiet():
         study = _study(ground, name)
         for number in range(len(_rows(study)), trials if space else min(trials, len(first))):
             if ground.late and number >= least:
@@ -116,12 +116,6 @@ def evidence(rows: Sequence[Row], best: Row, error: float) -> dict[str, Any]:
     }
 
 
-def said(values: Mapping[str, Any]) -> str:
-    """Values in a line: their settings' last names."""
-    shown = {path: f"{v:.3g}" if isinstance(v, float) else str(v) for path, v in values.items()}
-    return ", ".join(f"{path.rsplit('.', 1)[-1]} {value}" for path, value in shown.items())
-
-
 def _one(
     study: Any, seed: int, number: int, first: Sequence[Values], space: Any, run: Trial
 ) -> Row:
@@ -158,12 +152,9 @@ def _one(
 def _study(ground: Ground, name: str) -> Any:
     """The study as it stands on disk; a trial that was cut short counts for nothing."""
     import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    ground.directory.mkdir(parents=True, exist_ok=True)
-    storage = JournalStorage(JournalFileBackend(str(ground.directory / "optuna.log")))
+    storage = journal(ground.directory / "optuna.log")
     pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2)
     study = optuna.create_study(
         storage=storage, study_name=name, load_if_exists=True, pruner=pruner
@@ -190,11 +181,3 @@ def _rows(study: Any) -> list[Row]:
         )
         for number, found in enumerate(kept)
     ]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Optuna warns of its own experiments; they are not the user's concern."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="optuna")
-        yield

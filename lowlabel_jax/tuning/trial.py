@@ -72,7 +72,7 @@ def single(ground: Ground, config: Config, split: Split, steps: int) -> dict[str
     """The config, resolved, as a run of one phase with so many steps."""
     with (config := load.override(config, {})).unlocked():
         config.phases, config.order, config.length = {}, (), {"steps": steps}
-        config.patience = 0
+        config.patience, config.steps_per_call = 0, 1  # a trial is looked at after every step
         rate = config.optimizer.rate
         if "warmup" in rate:
             rate.warmup = min(steps // 10, int(rate.warmup)) if isinstance(rate.warmup, int) else 0

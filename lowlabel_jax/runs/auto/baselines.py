@@ -9,8 +9,6 @@ All of them train on all the labels for as many steps as the run took: a baselin
 validation set, and where the run spares a tenth of its labels for one, it is the run's loss.
 """
 
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,15 +16,15 @@ from typing import Any
 from lowlabel_jax.configuration.keys import Config, assign
 from lowlabel_jax.configuration.resolve import as_dict
 from lowlabel_jax.core import files, log
-from lowlabel_jax.core.errors import Interrupted
 from lowlabel_jax.runs import directory as rundir
-from lowlabel_jax.runs import several, sweep
 from lowlabel_jax.runs.compare import compare as comparison
+from lowlabel_jax.runs.sweep import plan, state, workers
 from lowlabel_jax.tuning import budgets
 from lowlabel_jax.tuning.findings import applied
 
 AUTO = "auto"
 WORKERS = 2  # runs side by side on a CPU
+Job = tuple[Path, Path, list[str]]  # the run's directory, its config file, overrides
 
 
 def compare(asked: Config, learnt: Config, directory: Path, max_seconds: float = 0) -> None:
@@ -42,25 +40,13 @@ def compare(asked: Config, learnt: Config, directory: Path, max_seconds: float =
     for name, config in found.items():
         files.write_json(folder / f"{name}.json", as_dict(config))
     jobs = list(jobs_of(folder, found, asked.seed, count))
-    finished = [rundir.status(Path(run)).get("state") == "finished" for run, _, _ in jobs]
-    log.say(f"comparing over {count} draws: {finished.count(False)} of {len(jobs)} runs to do")
-    if not all(finished):
-        several.write(folder / "jobs.json", jobs, max_seconds)
-        train_all(folder / "jobs.json")
-    done = [Path(run) for run, _, _ in jobs]
-    done = [place for place in done if rundir.status(place).get("state") == "finished"]
-    if max_seconds and len(done) < len(jobs):
-        left = f"{len(jobs) - len(done)} runs of the comparison are left"
-        raise Interrupted(f"the time is over and {left}: the same command goes on", 0)
-    comparison.write(comparison.compare([directory, *done]), folder)
-
-
-def train_all(jobs: Path) -> None:
-    """Processes side by side share the jobs; what fails is said, and its log named."""
-    command = [sys.executable, "-m", "lowlabel_jax.runs.several", str(jobs)]
-    at_work = [subprocess.Popen(command, env=sweep.share(WORKERS)) for _ in range(WORKERS)]
-    if any([process.wait() for process in at_work]):
+    left = [job for job in jobs if not state.is_finished(job[0])]
+    log.say(f"comparing over {count} draws: {len(left)} of {len(jobs)} runs to do")
+    commands = {run.name: plan.command(str(file), run, given) for run, file, given in left}
+    if any(workers.train_all(commands, folder, WORKERS, max_seconds).values()):
         log.warn("a run of the comparison failed: its train.log says why; the others go on.")
+    done = [run for run, _, _ in jobs if state.is_finished(run)]
+    comparison.write(comparison.compare([directory, *done]), folder)
 
 
 def methods(asked: Config, learnt: Config, steps: int) -> dict[str, Config]:
@@ -104,7 +90,7 @@ def alone(learnt: Config, steps: int, settings: Config, objective: dict[str, Any
     return applied(config, [])
 
 
-def jobs_of(folder: Path, names: Iterable[str], first: int, count: int) -> Iterator[several.Job]:
+def jobs_of(folder: Path, names: Iterable[str], first: int, count: int) -> Iterator[Job]:
     """Each run; auto's own first seed is the run that this belongs to."""
     for seed in range(first, first + count):
         for name in names:
@@ -112,4 +98,4 @@ def jobs_of(folder: Path, names: Iterable[str], first: int, count: int) -> Itera
                 overrides = [f"--config.seed={seed}"]
                 if name != AUTO:
                     overrides += [f"--config.method={name}"]
-                yield str(folder / f"{name}-seed{seed}"), str(folder / f"{name}.json"), overrides
+                yield folder / f"{name}-seed{seed}", folder / f"{name}.json", overrides

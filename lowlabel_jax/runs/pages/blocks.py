@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from lowlabel_jax.core.files import without_home
 from lowlabel_jax.runs.compare.compare_pages import grid
 from lowlabel_jax.runs.data_check.data_page import printable
 from lowlabel_jax.runs.pages.web import anchor, img, safe, scrolling, thumbnail, whole
@@ -185,7 +186,8 @@ def _markdown(block: Block, folder: Path) -> str:
             place = Path(os.path.relpath(path, folder)).as_posix()
             return f"![{_plain(alt)}]({place})\n\n{_plain(caption)}"
         case Code(text):
-            return "\n".join(["```sh", *map(printable, text.splitlines()), "```"])
+            lines = map(printable, without_home(text).splitlines())
+            return "\n".join(["```sh", *lines, "```"])
         case Numbers(items):
             lines = (f"{name}: {value} {sure}".rstrip() for name, value, sure in items)
             return "\n".join(f"- {_plain(line)}" for line in lines)
@@ -200,5 +202,5 @@ def _markdown(block: Block, folder: Path) -> str:
 
 def _plain(text: str) -> str:
     """Text that Markdown shows as it is. Bars are left to the table."""
-    kept = re.sub(r"([\\`*\[\]<>#]|(?<!\w)_|_(?!\w))", r"\\\1", printable(text))
+    kept = re.sub(r"([\\`*\[\]<>#]|(?<!\w)_|_(?!\w))", r"\\\1", printable(without_home(text)))
     return kept.replace("&", "&amp;")

@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 
+from lowlabel_jax.core.files import without_home
 from lowlabel_jax.runs.data_check import data_pictures
 from lowlabel_jax.runs.data_check.data_page import printable
 
@@ -111,8 +112,8 @@ def whole(title: str, body: str) -> str:
 
 
 def safe(text: object) -> str:
-    """Text from a disk as HTML that says it and does nothing."""
-    return html.escape(printable(str(text)))
+    """Text from a disk as HTML that says it and does nothing, and names no user's home."""
+    return html.escape(printable(without_home(str(text))))
 
 
 def anchor(text: str) -> str:

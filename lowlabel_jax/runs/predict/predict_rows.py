@@ -80,7 +80,7 @@ def looked_at(run: Run, paths: Sequence[str], features: bool = False) -> Iterato
 def take_any_bytes() -> None:
     """Let paths that are no UTF-8 through stdin and stdout, as Python names their bytes."""
     for stream in (sys.stdin, sys.stdout):
-        if isinstance(stream, io.TextIOWrapper):
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() == "utf-8":
             stream.reconfigure(errors="surrogateescape")
 
 

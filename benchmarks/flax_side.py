@@ -1,0 +1,134 @@
+"""A workload in JAX: our own training step or inference, or naive Flax's, ready to be timed."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from benchmarks import naive_flax
+from benchmarks.workloads import CLASSES, Workload
+from lowlabel_jax import optimizers, schedules, state
+from lowlabel_jax.augment.identity import identity
+from lowlabel_jax.core import named, parallel
+from lowlabel_jax.data.source import Info
+from lowlabel_jax.objectives.fixmatch import fixmatch
+from lowlabel_jax.objectives.supervised import supervised
+from lowlabel_jax.ops.compiling import compile_options
+from lowlabel_jax.ops.initialise import initialise
+from lowlabel_jax.training.step import make_step
+
+STEPS = 1000
+
+
+class Ready(NamedTuple):
+    """A compiled program with its arguments."""
+
+    run: Callable[[], Any]  # one step or one look, done when it returns
+    flops: float  # as XLA counts them, a multiply-add as two; without what loops repeat
+    bytes: float  # that its kernels read and write, likewise
+
+
+def ready(work: Workload, who: str) -> Ready:
+    """The workload as "ours" or as "naive Flax" does it."""
+    return ours(work) if who == "ours" else naive(work)
+
+
+def ours(work: Workload) -> Ready:
+    """Our step as runs take it, of images that come augmented; or our network's inference."""
+    shape = (work.side, work.side, 3)
+    how = {name: tuple(v) if isinstance(v, list) else v for name, v in work.options.items()}
+    model = named.build("model", {"name": work.network, **how}, num_classes=CLASSES)
+    variables = initialise(model, shape, 0)
+    if not work.train:
+        return _looking(work, model, variables, compile_options("cpu"), lambda out: out[0])
+    tx = optimizers.sgd(rate=schedules.constant(total_steps=STEPS, peak=0.01))
+    objective = _objective(work)
+    made = state.create(variables, model.apply, tx, {"method": (), "augment": {}}, 0)
+    average = state.Average(decay=0.999, warmup=False, batch_stats=False)
+    recipes = {name: identity() for name in ("weak", "strong")}
+    step = make_step(objective, recipes, average, lambda step: 0.01)
+    mapped = parallel.mapped(step, 1, donate=True, options=compile_options("cpu"))
+    batch, nothing = parallel.shard(_batch(work), 1), {"labelled": {}, "unlabelled": {}}
+    batch, live = jax.device_put(batch), parallel.replicate(made, 1)
+    return _stepping(mapped.compile(live, batch, nothing), live, (batch, nothing))
+
+
+def naive(work: Workload) -> Ready:
+    """What one writes first, with Flax's own layers and plain jit."""
+    if work.train:
+        lowered, live, given = lowered_naive(work)
+        return _stepping(lowered.compile(), live, given)
+    model = naive_flax.network(work)
+    variables = initialise(model, (work.side, work.side, 3), 0)
+    return _looking(work, model, variables, None, lambda out: out)
+
+
+def lowered_naive(work: Workload) -> tuple[Any, Any, tuple]:
+    """(naive Flax's training step, not compiled, what it moves, what else it is given)."""
+    model = naive_flax.network(work)
+    variables = initialise(model, (work.side, work.side, 3), 0)
+    tx = optax.chain(optax.add_decayed_weights(5e-4), optax.sgd(0.01, 0.9, nesterov=True))
+    params, stats = jax.device_put((variables["params"], variables["batch_stats"]))
+    live = (params, stats, tx.init(params), params)
+    given = (jnp.asarray(noise(work)), jnp.arange(work.labelled) % CLASSES)
+    return jax.jit(naive_flax.training_step(work, model, tx)).lower(live, *given), live, given
+
+
+def noise(work: Workload) -> np.ndarray:
+    """float32 [images, h, w, 3] in [-1, 1]."""
+    shape = (work.images, work.side, work.side, 3)
+    return np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+
+
+def _objective(work: Workload) -> Any:
+    """FixMatch, or supervised."""
+    if work.mu:
+        return fixmatch(total_steps=STEPS, split=work.split)
+    names, sizes = tuple(map(str, range(CLASSES))), {"labelled": work.labelled, "unlabelled": 0}
+    shape = (work.side, work.side, 3)
+    return supervised(info=Info(CLASSES, names, shape, sizes, (1,) * CLASSES))
+
+
+def _batch(work: Workload) -> dict[str, Any]:
+    """Images as they are after augmentation, which leaves float32 alone, and their labels."""
+    images, b = noise(work), work.labelled
+    streams = {"labelled": images[:b], "unlabelled": images[b : b * (1 + work.mu)]}
+    return {
+        stream: {
+            "image": found,
+            "label": np.arange(len(found), dtype=np.int32) % CLASSES,
+            "index": np.arange(len(found), dtype=np.int32),
+        }
+        for stream, found in streams.items()
+        if len(found)
+    }
+
+
+def _stepping(compiled: Any, live: Any, given: tuple) -> Ready:
+    """Steps that each begin where the last one ended."""
+    box = [live]
+
+    def run() -> None:
+        out = compiled(box[0], *given)
+        box[0] = out[0] if hasattr(out[0], "step") else out
+        jax.block_until_ready(box[0])
+
+    return Ready(run, *costs(compiled))
+
+
+def _looking(work: Workload, model: Any, variables: Any, options: Any, of: Callable) -> Ready:
+    """Inference on one batch."""
+    images, variables = jax.device_put((noise(work), variables))
+    fn = jax.jit(lambda variables, images: of(model.apply(variables, images, train=False)))
+    compiled = fn.lower(variables, images).compile(compiler_options=options)
+    return Ready(lambda: jax.block_until_ready(compiled(variables, images)), *costs(compiled))
+
+
+def costs(program: Any) -> tuple[float, float]:
+    """(FLOPs, bytes) of a program, lowered or compiled, as XLA counts them."""
+    said = program.cost_analysis() or {}
+    said = said[0] if isinstance(said, list) else said
+    return float(said.get("flops", 0)), float(said.get("bytes accessed", 0))

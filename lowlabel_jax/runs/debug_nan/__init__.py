@@ -1,0 +1,1 @@
+"""`lowlabel debug-nan`: where a run that diverged was first not finite."""
