@@ -144,7 +144,7 @@ def test_statistics_are_judged_once_at_the_end_of_their_phase(tmp_path, capsys):
 def losses():
     """Looks at the validation set find the loss lowest at BEST, whatever the weights."""
     with pytest.MonkeyPatch.context() as patch:
-        real = train_module._validator
+        real = train_module.validator
 
         def scripted(plan):
             look = real(plan)
@@ -154,7 +154,7 @@ def losses():
 
             return numbers
 
-        patch.setattr(train_module, "_validator", scripted)
+        patch.setattr(train_module, "validator", scripted)
         yield
 
 

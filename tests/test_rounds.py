@@ -15,7 +15,7 @@ from lowlabel_jax.core import files
 from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.data import feed, splits
 from lowlabel_jax.evaluation import guesses
-from lowlabel_jax.runs import evaluate, rounds, teacher, train
+from lowlabel_jax.runs import evaluate, plan, rounds, teacher, train
 from lowlabel_jax.runs.compare import compare_read
 from lowlabel_jax.runs.dry_run import dry_run
 from tests.linear import M, call, given_views
@@ -53,7 +53,7 @@ def test_each_round_is_taught_by_the_one_before(finished):
     for number in (1, 2):
         run, before = finished / f"round{number}", finished / f"round{number - 1}"
         assert files.read_json(run / "config.json")["teacher"] == str(before)
-        made = train.prepare(config("supervised"), finished / "nowhere")
+        made = plan.prepare(config("supervised"), finished / "nowhere")
         its_config, state = evaluate.load(before)
         predict = train.results.predictor(its_config, state.apply_fn)
         images = DIGITS.read("train", made.split.unlabelled)
@@ -284,8 +284,8 @@ def test_a_run_with_balanced_guesses(finished, tmp_path, capsys):
     """The weights lie beside the images; a dry run knows of them."""
     taught = ("--config.length.steps=2", f"--config.teacher={finished / 'round0'}")
     made = config("noisy_student", *taught, threshold=0.22, balanced=True)
-    plan = train.prepare(made, tmp_path / "run")
-    found = teacher.columns(plan.config, tmp_path, plan.source, plan.split)["unlabelled"]
+    there = plan.prepare(made, tmp_path / "run")
+    found = teacher.columns(there.config, tmp_path, there.source, there.split)["unlabelled"]
     np.testing.assert_array_equal(found["teacher_weight"], guesses.balance(found["teacher"], 0.22))
     assert set(np.load(tmp_path / "teacher.npz")) == {"teacher"}
     dry_run(made)  # the whole step is compiled
@@ -299,4 +299,4 @@ def test_balanced_phases_share_their_threshold(finished, tmp_path):
         made.phases = {"a": {}, "b": {"objective": other}}
         made.order = ("a", "b")
     with pytest.raises(UserError, match="one threshold for all phases"):
-        train.prepare(made, tmp_path / "run")
+        plan.prepare(made, tmp_path / "run")

@@ -11,7 +11,8 @@ from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.data import splits
 from lowlabel_jax.evaluation import evaluate as evaluation
 from lowlabel_jax.runs import evaluate, results, teacher
-from lowlabel_jax.runs.train import prepare, train
+from lowlabel_jax.runs.plan import prepare
+from lowlabel_jax.runs.train import train
 from tests.tiny import DIGITS, config
 
 

@@ -1,7 +1,7 @@
 """What a user can put right, said in two lines, and the exit codes of every door.
 
-Codes: 0 ok, 1 a bug (traceback), 2 user / config / data, 3 directory busy, 4 diverged, 5 a process lost,
-130 interrupted, 143 terminated after saving.
+Codes: 0 ok, 1 a bug (traceback), 2 user / config / data, 3 directory busy, 4 diverged,
+5 a process lost, 130 interrupted, 143 terminated after saving.
 """
 
 import difflib

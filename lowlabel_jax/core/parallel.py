@@ -76,22 +76,22 @@ class Mapped:
             self.compiled = self.compile(state, batch, *shared)
             if self.inspect:
                 self.inspect(self.compiled)
-        if not self.wide:
-            return self.compiled(state, batch, *shared)
-        return self._across(state, batch, *shared)
+        if self.wide:
+            return self._across(self.compiled, state, batch, *shared)
+        return self.compiled(state, batch, *shared)
 
     def compile(self, state: Any, batch: Any, *shared: Any) -> Any:
         """The compiled program for arguments of these shapes, to run or to ask for its memory."""
         lowered = self._over_devices(len(shared)).lower(state, batch, *shared)
         return lowered.compile(compiler_options=self.options or None)
 
-    def _across(self, state: Any, batch: Any, *shared: Any) -> Any:
+    def _across(self, compiled: Any, state: Any, batch: Any, *shared: Any) -> Any:
         """Call what was compiled: ahead of its call, pmap wants arrays that span all processes."""
         mesh, one, parts = Mesh(np.asarray(self.devices), (AXIS,)), PartitionSpec(), PartitionSpec
         given = [(state, one), (batch, parts(AXIS)), *((tree, one) for tree in shared)]
         spread = (multihost_utils.host_local_array_to_global_array(t, mesh, s) for t, s in given)
         out = parts(AXIS) if self.sharded_out else one
-        found = self.compiled(*spread)
+        found = compiled(*spread)
         return multihost_utils.global_array_to_host_local_array(found, mesh, out)
 
     def _over_devices(self, shared: int) -> Any:
@@ -190,7 +190,7 @@ def example_keys(key: jax.Array, places: jax.Array) -> jax.Array:
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(places)
 
 
-def _everyones() -> list[jax.Device]:
+def _everyones() -> list[Any]:
     """The devices of all processes, process by process, as their parts of a batch lie."""
     return sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
 

@@ -68,9 +68,7 @@ def _resident(source: Source, rows: Rows, beside: Any, order: Order, part: Any) 
     """A feed whose images lie on the device: the host sends a step's indices, no pixels."""
     for stream, found in rows.items():
         beside[stream]["image"] = Images(source, "train", found)[:]
-    return Feed(
-        beside, lambda step: {s: {"index": _own(i, part)} for s, i in order(step).items()}
-    )
+    return Feed(beside, lambda step: {s: {"index": _own(i, part)} for s, i in order(step).items()})
 
 
 def _own(batch: np.ndarray, part: tuple[int, int]) -> np.ndarray:

@@ -11,8 +11,8 @@ import numpy as np
 from lowlabel_jax.configuration.keys import Config
 from lowlabel_jax.core import log, parallel
 from lowlabel_jax.runs import teacher
+from lowlabel_jax.runs.plan import Plan, feed_of, prepare
 from lowlabel_jax.runs.summary import summary
-from lowlabel_jax.runs.train import Plan, feed_of, prepare
 from lowlabel_jax.training import build, loop
 
 

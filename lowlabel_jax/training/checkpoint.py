@@ -9,17 +9,14 @@ written when it is done; and steps that fail their manifest are set aside, never
 import errno
 import shutil
 import time
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import orbax.checkpoint as ocp
 
-from lowlabel_jax.core import files, log, processes, tree
+from lowlabel_jax.core import files, log, processes
 from lowlabel_jax.core.errors import SaveFailed, UserError
+from lowlabel_jax.training import leaves
 from lowlabel_jax.training.phases import Progress
 
 FORMAT = 1
@@ -37,7 +34,7 @@ def save(directory: Path, state: Any, progress: Progress, keep: int) -> None:
     if place.exists():  # the same step again: a signal came right after a save
         return
     place.parent.mkdir(exist_ok=True)
-    arrays = _arrays(state)
+    arrays = leaves.arrays(state)
     needed = 2 * sum(x.nbytes for x in arrays.values())
     if shutil.disk_usage(directory).free < needed:
         raise _disk_full(directory, needed)
@@ -81,16 +78,16 @@ def newest(directory: Path) -> Progress | None:
 def read(directory: Path, step: int, like: Any) -> Any:
     """The state of one step, in `like`'s form. Raises UserError where it has another form."""
     place = _step(directory, step).resolve()
-    wanted = _arrays(like)
+    wanted = leaves.arrays(like)
     stored: Any = _checkpointer().metadata(place).item_metadata
-    if wrong := list(_differences(dict(stored["state"]), wanted)):
+    if wrong := list(leaves.differences(dict(stored["state"]), wanted)):
         more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         raise UserError(
             f"{place} belongs to another model or class count: {'; '.join(wrong[:5])}{more}.",
             "resume with the config it was made with, or give another --workdir.",
         )
     items = ocp.args.Composite(state=ocp.args.StandardRestore(wanted))
-    return _state(_checkpointer().restore(place, args=items)["state"], like)
+    return leaves.state(_checkpointer().restore(place, args=items)["state"], like)
 
 
 def progress(directory: Path, step: int) -> Progress:
@@ -175,44 +172,6 @@ def _step(directory: Path, step: int) -> Path:
 
 def _manifest(directory: Path, step: int) -> Path:
     return directory / "manifests" / f"{step}.json"
-
-
-def _arrays(state: Any) -> dict[str, np.ndarray]:
-    """The state's leaves by name, on the host. A typed key travels as its numbers."""
-    leaves = tree.named_leaves(state)
-    plain = {name: jax.random.key_data(x) if _is_key(x) else x for name, x in leaves.items()}
-    return {name: np.asarray(x) for name, x in jax.device_get(plain).items() if x.size}
-
-
-def _state(arrays: Mapping[str, np.ndarray], like: Any) -> Any:
-    """The state of `like`'s form that has these arrays for leaves."""
-
-    def leaf(name: str, x: Any) -> Any:
-        if not x.size:  # orbax stores no empty arrays: they have nothing to remember
-            return x
-        return jax.random.wrap_key_data(jnp.asarray(arrays[name])) if _is_key(x) else arrays[name]
-
-    found = [leaf(name, x) for name, x in tree.named_leaves(like).items()]
-    return jax.tree.unflatten(jax.tree.structure(like), found)
-
-
-def _is_key(x: Any) -> bool:
-    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
-
-
-def _differences(there: Mapping[str, Any], wanted: Mapping[str, np.ndarray]) -> Iterator[str]:
-    for name in sorted(wanted.keys() - there.keys()):
-        yield f"missing {name}"
-    for name in sorted(there.keys() - wanted.keys()):
-        yield f"unexpected {name}"
-    for name in sorted(wanted.keys() & there.keys()):
-        old, new = _form(there[name]), _form(wanted[name])
-        if old != new:  # orbax would cast another dtype in silence
-            yield f"{name} is {old}, this run needs {new}"
-
-
-def _form(array: Any) -> str:
-    return f"{np.dtype(array.dtype).name}{list(array.shape)}"
 
 
 def _hashes(place: Path) -> dict[str, str]:

@@ -22,6 +22,7 @@ from lowlabel_jax.data import splits
 from lowlabel_jax.data.opened import open_data
 from lowlabel_jax.pretrained import bring
 from lowlabel_jax.runs import directory as rundir
+from lowlabel_jax.runs import plan as plans
 from lowlabel_jax.runs import train as run_train
 from lowlabel_jax.runs.auto import auto_report, auto_words, baselines
 from lowlabel_jax.training import build
@@ -140,7 +141,7 @@ def learn(config: Config, place: Path, max_seconds: float = 0) -> Config:
         source=data,
         split=split,
         folds=grounds.folds_of(data, split, parts),
-        start=run_train.starting,
+        start=plans.starting,
         directory=place,
         budget=budgets.of(config.tune),
         seed=config.seed,

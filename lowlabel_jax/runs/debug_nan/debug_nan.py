@@ -15,7 +15,8 @@ from lowlabel_jax.configuration import load
 from lowlabel_jax.core import log, parallel
 from lowlabel_jax.core.errors import UserError
 from lowlabel_jax.runs import directory as rundir
-from lowlabel_jax.runs import teacher, train
+from lowlabel_jax.runs import plan as prepared
+from lowlabel_jax.runs import teacher
 from lowlabel_jax.runs.debug_nan.first_bad import Made, first_bad
 from lowlabel_jax.state import TrainState
 from lowlabel_jax.training import build, checkpoint, diverged
@@ -40,9 +41,9 @@ def debug_nan(directory: Path) -> int:
     Raises UserError where the run has not diverged, or where its checkpoint is gone.
     """
     captured = capture(directory)
-    plan = train.prepare(load.load(str(directory / "config.json")), directory)
+    plan = prepared.prepare(load.load(str(directory / "config.json")), directory)
     phase = build.phase(plan.config, int(captured["phase"]))
-    with train.feeding(plan, directory, _columns(plan, directory)) as feeder:
+    with prepared.feeding(plan, directory, _columns(plan, directory)) as feeder:
         state, began = before(plan, directory, phase, captured)
         bad = repeated(plan, phase, state, feeder(phase, state), began, int(captured["step"]))
         if bad is None:
@@ -69,13 +70,13 @@ def capture(directory: Path) -> dict[str, np.ndarray]:
 
 
 def before(
-    plan: train.Plan, directory: Path, phase: build.Phase, captured: dict[str, np.ndarray]
+    plan: prepared.Plan, directory: Path, phase: build.Phase, captured: dict[str, np.ndarray]
 ) -> tuple[TrainState, int]:
     """(the state, the step) that the phase of the capture is repeated from."""
     config, wanted = plan.config, int(captured["checkpoint"])
     first = build.new_state(config, build.phase(config, 0))
     if wanted == diverged.NONE_YET:
-        return train.starting(config, plan.brought)(first), 0
+        return prepared.starting(config, plan.brought)(first), 0
     if wanted not in checkpoint.steps(directory):
         raise UserError(
             f"checkpoint {wanted} of {directory}, before step {captured['step'] + 1}, is gone.",
@@ -93,7 +94,7 @@ def before(
 
 
 def repeated(
-    plan: train.Plan, phase: build.Phase, state: TrainState, feed: Any, began: int, last: int
+    plan: prepared.Plan, phase: build.Phase, state: TrainState, feed: Any, began: int, last: int
 ) -> Taken | None:
     """The first of the steps from `began` to `last` that is not finite; None where all are."""
     devices = parallel.device_count(plan.config["devices"])
@@ -136,7 +137,7 @@ def named_layer(stack: str) -> str:
     return "/".join(part for part in plain.split("/") if part)
 
 
-def _columns(plan: train.Plan, directory: Path) -> Any:
+def _columns(plan: prepared.Plan, directory: Path) -> Any:
     return teacher.columns(plan.config, directory, plan.source, plan.split)
 
 
