@@ -155,14 +155,18 @@ def _set_aside(directory: Path, step: int, reason: str) -> None:
 
 
 def _checkpointer() -> ocp.Checkpointer:
-    handlers = {"state": ocp.StandardCheckpointHandler(), "progress": ocp.JsonCheckpointHandler()}
-    alone = ocp.options.MultiprocessingOptions(  # each process by itself: none waits for another
-        primary_host=processes.part()[0], active_processes={processes.part()[0]}
+    number = processes.part()[0]
+    alone = ocp.options.MultiprocessingOptions(  # orbax waits for all processes; one alone saves
+        primary_host=number, active_processes={number}, barrier_sync_key_prefix=str(number)
     )
-    if processes.count() == 1:
-        alone = ocp.options.MultiprocessingOptions()
+    how: dict[str, Any] = {"multiprocessing_options": alone} if processes.count() > 1 else {}
+    parts = {
+        "state": ocp.StandardCheckpointHandler(**how),
+        "progress": ocp.JsonCheckpointHandler(**how),
+    }
+    options = ocp.CompositeOptions(**how)
     return ocp.Checkpointer(
-        ocp.CompositeCheckpointHandler(**handlers), multiprocessing_options=alone
+        ocp.CompositeCheckpointHandler(composite_options=options, **parts), **how
     )
 
 
