@@ -21,7 +21,14 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml-c
 HEADLINES = {"accuracy": 4, "psnr": 2, "auroc": 4}  # name -> digits
 DATA = ("source", "image")  # the settings that decide which images and labels there are
 BESIDE = (".lock", "trash", "train.log", "jobs")  # what lies in a run's directory, and is not it
-DECIDES_BITS = ("jaxlib", "device_kind", "device_count", "cpu_threads", "deterministic")
+DECIDES_BITS = (
+    "jaxlib",
+    "device_kind",
+    "device_count",
+    "processes",
+    "cpu_threads",
+    "deterministic",
+)
 
 
 def usable(directory: Path) -> None:
