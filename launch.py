@@ -115,21 +115,15 @@ def main() -> int:
     return status
 
 
-def run(options: argparse.Namespace, overrides: list[str]) -> int:
-    """Dry run, sweep or one run."""
-    config = load.load(options.config, overrides)
-    check.check(config)
-    if not options.workdir and not options.dry_run:
-        raise UserError("--workdir is missing.", "add --workdir=runs/NAME: all output goes there.")
+def go_together(options: argparse.Namespace, tuned: bool) -> None:
+    """Raise UserError for options that are not of one command. tuned: settings are to be learnt."""
     many = options.sweep or options.grid
-    several = many or options.search is not None or config.tune.budget != "off"
+    several = many or options.search is not None or tuned
     if options.profile < 0 or (options.profile and several):
         raise UserError(
             f"--profile={options.profile} must be a number of steps, and is of one run.",
             "give it without --sweep, --grid, --search and tune.budget.",
         )
-    if options.deterministic:
-        start.deterministic()
     if options.max_seconds < 0 or (many and options.max_seconds):
         raise UserError(
             f"--max_seconds={options.max_seconds:g} must be 0 or more, and is of one run.",
@@ -149,9 +143,25 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
             "--search is a command of its own, and its trials are runs of one process.",
             "leave --sweep, --grid and --processes out.",
         )
+    if options.processes and tuned:
+        raise UserError(
+            "settings are learnt by one process, and tune.budget is on.",
+            "learn them first; then train with what was learnt, and --config.tune.budget=off.",
+        )
+
+
+def run(options: argparse.Namespace, overrides: list[str]) -> int:
+    """Dry run, sweep or one run."""
+    config = load.load(options.config, overrides)
+    check.check(config)
+    if not options.workdir and not options.dry_run:
+        raise UserError("--workdir is missing.", "add --workdir=runs/NAME: all output goes there.")
+    go_together(options, config.tune.budget != "off")
+    if options.deterministic:
+        start.deterministic()
     if options.search is not None:
         return search(options, overrides, config)
-    if many:
+    if options.sweep or options.grid:
         return sweep(options, overrides, config.devices)
     if options.cluster and not options.dry_run:
         return submit(options)
