@@ -612,7 +612,7 @@ def test_the_last_words_are_few_and_have_the_numbers(whole):
 
 def test_a_report_needs_neither_jax_nor_a_window(whole):
     code = (
-        "import sys, pathlib; from lowlabel_jax.runs import auto_report as a; "
+        "import sys, pathlib; from lowlabel_jax.runs.auto import auto_report as a; "
         "a.words(pathlib.Path(sys.argv[1])); "
         "assert not {'jax', 'flax', 'matplotlib', 'optuna'} & set(sys.modules), 'heavy'"
     )
