@@ -139,13 +139,16 @@ def test_one_process_asked_to_stop_stops_both(tmp_path, told):
 # --- without other processes ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", ["resident", "streamed"])
+@pytest.mark.parametrize("mode", ["resident", "streamed", "drawn"])
 def test_parts_of_a_batch_make_the_whole(mode, tmp_path):
     plan = prepare(config("supervised"), tmp_path / "nowhere")
-    sizes = {"labelled": 8, "unlabelled": 16}
+    sizes, source = {"labelled": 8, "unlabelled": 16}, plan.source
+    if mode == "drawn":  # crops anew: each image by a seed of its place in the whole batch
+        source = source._replace(draw=lambda name, rows, seeds: seeds)
 
     def batches(part):
-        made = feed.open_feed(plan.source, plan.split, sizes, 0, mode=mode, part=part)
+        how = {"mode": "auto" if mode == "drawn" else mode, "part": part}
+        made = feed.open_feed(source, plan.split, sizes, 0, **how)
         try:
             return [made.batch(step) for step in range(2)]
         finally:
