@@ -39,13 +39,18 @@ def as_it_is(key: jax.Array, image: jax.Array) -> jax.Array:
     return image
 
 
+def no_heads(info: Any, features: int) -> dict[str, Any]:
+    """No layers beside the network's."""
+    return {}
+
+
 class Objective(NamedTuple):
     """A method, as pure functions."""
 
     views: tuple[str, ...]
     loss: Callable[..., tuple[jax.Array, Out]]
     init: Callable[[Any], Any] = lambda info: ()
-    heads: Callable[[Any, int], dict[str, Any]] = lambda info, features: {}  # see forward.dense
+    heads: Callable[[Any, int], dict[str, Any]] = no_heads  # see forward.dense
     task: str = "classification"  # what a run that ends with it is scored by; or "restoration"
     # (key, image float32 [h, w, c] in [0, 1]) -> the image that evaluation shows the network
     corrupt: Callable[[jax.Array, jax.Array], jax.Array] = as_it_is

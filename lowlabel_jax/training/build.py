@@ -10,7 +10,7 @@ from lowlabel_jax import optimizers, state
 from lowlabel_jax.augment.views import streams
 from lowlabel_jax.core import named, parallel
 from lowlabel_jax.data.source import Info
-from lowlabel_jax.objectives.base import Objective
+from lowlabel_jax.objectives.base import Objective, no_heads
 from lowlabel_jax.ops.compiling import compile_options
 from lowlabel_jax.ops.initialise import feature_size, fill, initialise
 from lowlabel_jax.training import memory, networks, policies, probe, statistics, suits
@@ -27,11 +27,15 @@ class Phase(NamedTuple):
     objective: Objective
     tx: optax.GradientTransformation
     init: Callable[[], Any]  # what objective and augmentation remember before the first step
-    step: Callable  # (state, sharded batch, resident) -> (state, metrics): a parallel.Mapped
     apply_fn: Callable  # the network, or its head alone
     trained: tuple[str, ...]  # names below params that the phase moves
     batch_sizes: dict[str, int]  # stream -> images a step, for the streams that it needs
-    calls: dict[int, Callable]  # how many steps -> what takes them in one call; 1 is `step`
+    calls: dict[int, Any]  # how many steps -> the parallel.Mapped that takes them in one call
+
+    @property
+    def step(self) -> Any:
+        """(state, sharded batch, resident) -> (state, metrics): one step in one call."""
+        return self.calls[1]
 
     def turns(self, done: int, left: int) -> int:
         """How many steps the next call takes: one by one up to a multiple of steps_per_call."""
@@ -74,7 +78,7 @@ def phase(config: Mapping[str, Any], number: int) -> Phase:
     on_images = spec["features"] == "off"
     apply = networks.whole(config, model, spec) if on_images else networks.head_alone(model)
     moves = trained(config, model, spec)
-    return Phase(spec, model, objective, tx, init, calls[1], apply, moves, sizes, calls)
+    return Phase(spec, model, objective, tx, init, apply, moves, sizes, calls)
 
 
 def _calls(
@@ -159,10 +163,13 @@ def anew(config: Mapping[str, Any], old: state.TrainState, number: int) -> state
 
 def _heads(config: Mapping[str, Any], model: Any) -> dict[str, Any]:
     """The shapes of the layers that the phases' objectives bring."""
-    features = feature_size(model, tuple(config["info"]["image_shape"]))
-    found = {}
-    for spec in config["phases"]:
-        found |= _objective(config, spec).heads(info(config), features)
+    made = [_objective(config, spec).heads for spec in config["phases"]]
+    bringing = [heads for heads in made if heads is not no_heads]
+    if not bringing:  # the size of features costs a trace of the network
+        return {}
+    features, found = feature_size(model, tuple(config["info"]["image_shape"])), {}
+    for heads in bringing:
+        found |= heads(info(config), features)
     return found
 
 

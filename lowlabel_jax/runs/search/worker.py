@@ -8,7 +8,6 @@ asked to stop or was killed, the trial under way is saved and the process goes.
 import contextlib
 import fcntl
 import os
-import signal
 import sys
 import threading
 import time
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 from lowlabel_jax.configuration import load
 from lowlabel_jax.core import files, log
 from lowlabel_jax.core.errors import Diverged, Interrupted, Pruned, UserError, guarded
+from lowlabel_jax.runs import held
 from lowlabel_jax.runs.search import score, study
 from lowlabel_jax.runs.search.space import space_of
 from lowlabel_jax.runs.sweep.plan import as_arguments
@@ -37,7 +37,7 @@ class Ended(NamedTuple):
 def main(folder: Path) -> int:
     """Train trials until there are enough; 0, or 2 where the first ones of all have failed."""
     over = threading.Event()
-    signal.signal(signal.SIGUSR1, lambda *_: None)  # between trials there is nothing to save
+    held.may_go()
     threading.Thread(target=_listen, args=(over,), daemon=True).start()
     asked, session = (files.read_json(folder / name) for name in ("asked.json", "session.json"))
     from lowlabel_jax import start
@@ -63,14 +63,11 @@ def main(folder: Path) -> int:
 
 
 def _listen(over: threading.Event) -> None:
-    """Wait for the end of stdin, then ask the trial to save until the process is over: it may just
-    be beginning, and not listen yet."""
+    """Wait for the end of stdin, then leave."""
     while os.read(0, 1):  # sys.stdin has a lock, over which a process that ends may stumble
         pass
     over.set()
-    while True:
-        os.kill(os.getpid(), signal.SIGUSR1)
-        time.sleep(0.5)
+    held.leave()
 
 
 def one(

@@ -10,23 +10,22 @@ import gc
 import json
 import os
 import queue
-import signal
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
 from lowlabel_jax.configuration import load
 from lowlabel_jax.core.errors import guarded
+from lowlabel_jax.runs import held
 
 BUG = 1  # the exit code of what nobody has foreseen
 
 
 def main() -> int:
     """Train what stdin lists, one run at a time; 0."""
-    signal.signal(signal.SIGUSR1, lambda *_: None)  # between runs there is nothing to save
+    held.may_go()
     runs: queue.SimpleQueue[list[str] | None] = queue.SimpleQueue()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print is no answer
@@ -43,14 +42,11 @@ def main() -> int:
 
 
 def _listen(runs: "queue.SimpleQueue[list[str] | None]") -> None:
-    """Pass on what stdin says. At its end, ask the run to save until the process is over: it may
-    just be beginning, and not listen yet."""
+    """Pass on what stdin says; at its end, leave."""
     for line in sys.stdin:
         runs.put(json.loads(line))
     runs.put(None)
-    while True:
-        os.kill(os.getpid(), signal.SIGUSR1)
-        time.sleep(0.5)
+    held.leave()
 
 
 def one(command: Sequence[str]) -> int:

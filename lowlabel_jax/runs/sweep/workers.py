@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import select
 import shlex
 import signal
@@ -13,12 +12,12 @@ from pathlib import Path
 
 from lowlabel_jax.core import signals
 from lowlabel_jax.core.errors import Interrupted
+from lowlabel_jax.runs import held
 from lowlabel_jax.runs.sweep import table
 from lowlabel_jax.runs.sweep.share import default_workers, share
 from lowlabel_jax.runs.sweep.todo import Todo
 
 PROGRAM = (sys.executable, "-m", "lowlabel_jax.runs.sweep.worker")
-ROOT = Path(__file__).parent.parent.parent.parent
 LOOK = 0.5  # seconds between two looks at what the workers have done
 BUG = 1  # the exit code after which a worker goes
 
@@ -71,8 +70,7 @@ class Worker:
     """
 
     def __init__(self, environment: Mapping[str, str], program: Sequence[str]) -> None:
-        path = os.pathsep.join(filter(None, (str(ROOT), environment.get("PYTHONPATH"))))
-        self.environment, self.program = {**environment, "PYTHONPATH": path}, program
+        self.environment, self.program = environment, program
         self.process: subprocess.Popen[str] | None = None
         self.run = ""  # what it is at
 
@@ -85,14 +83,8 @@ class Worker:
             out.flush()
             if self.process and self.process.poll() is not None:
                 self.gone()  # killed while it had nothing to do
-            self.process = self.process or subprocess.Popen(
-                self.program,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=out,
-                text=True,
-                env=self.environment,
-                start_new_session=True,  # Ctrl-C is for the sweep, which asks each to save
+            self.process = self.process or held.start(
+                self.program, self.environment, stdout=subprocess.PIPE, stderr=out, text=True
             )
         assert self.process.stdin
         with contextlib.suppress(BrokenPipeError):  # killed just now: its answer is its end
@@ -110,19 +102,13 @@ class Worker:
 
     def let_go(self) -> None:
         """Ask it to save and go."""
-        if self.process and self.process.stdin:
-            with contextlib.suppress(BrokenPipeError):
-                self.process.stdin.close()
+        if self.process:
+            held.let_go(self.process)
 
     def gone(self) -> int:
         """Wait until it has gone; its exit code."""
-        if not (process := self.process):
-            return 0
-        self.let_go()
-        code, self.process = process.wait(), None
-        if process.stdout:
-            process.stdout.close()
-        return code
+        process, self.process = self.process, None
+        return held.gone(process) if process else 0
 
 
 def ready(crew: Sequence[Worker]) -> list[Worker]:
