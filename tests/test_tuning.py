@@ -340,6 +340,23 @@ def test_what_wins_short_trials_must_hold_on_longer_ones(tmp_path):
     assert finals.final(short, "s", rows[0], quick, sprint) == []
 
 
+def test_a_trial_lowers_its_rate_no_sooner_than_its_phase(tmp_path):
+    rate = {"name": "cosine_7_16", "peak": 0.05, "warmup": 0}
+    falling = config_of()
+    constant = config_of()
+    with falling.unlocked(), constant.unlocked():
+        falling.optimizer.rate = rate
+        constant.optimizer.rate = {"name": "constant", "peak": 0.05}
+
+    def last(config, whole):
+        (*_, found) = judging.judge(ground_of(tmp_path), config, steps=6, whole=whole)({})
+        return found
+
+    expected = last(constant, 0)
+    np.testing.assert_allclose(last(falling, 10**6), expected, rtol=1e-4)
+    assert abs(last(falling, 0) - expected).max() > 1e-2 * expected.mean()
+
+
 def test_when_all_time_is_over_the_rest_is_left(tmp_path):
     ground = ground_of(tmp_path, stop=time.monotonic() - 1)
     with pytest.raises(Interrupted, match="kept"):

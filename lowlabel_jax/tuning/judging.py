@@ -21,12 +21,16 @@ def judge(
     numbers: Sequence[str] = (),
     warm: Sequence[Any] = (),
     steps: int = 0,
+    whole: int = 0,
 ) -> Trial:
     """run(values) -> losses [folds, n] after each look.
 
     values: path -> value. Those in `numbers` are arguments of one program; others change it.
     warm: the variables that each fold's trials begin with; none: first weights.
     steps: of a trial; 0: as many as the budget says.
+    whole: steps of the phase that a trial is the beginning of; 0: the trial is all of it. The rate
+        falls over these: one that falls by a short trial's end flatters high rates, which the
+        phase, ended by its plateau long before, never sees lowered.
     """
     steps, folds = steps or ground.budget.trial, range(len(ground.folds))
 
@@ -36,7 +40,7 @@ def judge(
         changed = applied(config, fixed)
         ways = []
         for fold in folds:
-            made = trial.program(ground, changed, fold, steps, list(given))
+            made = trial.program(ground, changed, fold, max(steps, whole), list(given))
             start = warm[fold] if warm else None
             ways.append(trial.looks(ground, made, fold, given, looks_at(steps), start))
         for found in zip(*ways, strict=True):

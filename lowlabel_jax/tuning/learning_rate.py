@@ -16,7 +16,7 @@ from lowlabel_jax.tuning.findings import finding
 from lowlabel_jax.tuning.ground import Ground
 from lowlabel_jax.tuning.judging import RATE, judge, looks_at
 from lowlabel_jax.tuning.phase import supervised
-from lowlabel_jax.tuning.search import choose, search
+from lowlabel_jax.tuning.search import Trial, choose, search
 
 RANGE = {"sgd": (1e-4, 10.0)}  # rates that a test runs through; of the others (Adam and its kind):
 ADAPTIVE = (1e-6, 1.0)
@@ -36,13 +36,14 @@ def learn(ground: Ground, config: Config) -> dict[str, Any]:
     tested, before = range_test(ground, taught), float(config.optimizer.rate.peak)
     suggested = tested["suggested"] or before
     tried = [before, *(suggested * factor for factor in AROUND[: ground.budget.rates])]
+    whole = ground.budget.supervised
     rows = search(
         ground,
         "rate",
         [{RATE: float(rate)} for rate in dict.fromkeys(tried)],
         {},
         len(tried),
-        judge(ground, taught),
+        judge(ground, taught, whole=whole),
         "learning rate",
     )
     row, error = choose(rows)
@@ -51,9 +52,11 @@ def learn(ground: Ground, config: Config) -> dict[str, Any]:
         f"(standard error of the difference {error:.3f}); {said(tested)}"
     )
     halfway = {RATE: math.sqrt(row.values[RATE] * before)}  # a long run may want a rate between
-    ends = final(
-        ground, "rate", rows[0], row, lambda steps: judge(ground, taught, steps=steps), [halfway]
-    )
+
+    def longer(steps: int) -> Trial:
+        return judge(ground, taught, steps=steps, whole=whole)
+
+    ends = final(ground, "rate", rows[0], row, longer, [halfway])
     if ends:
         row, error, words = verdict(ends)
         why = f"{why}; {words}"
@@ -82,7 +85,7 @@ def range_test(ground: Ground, config: Config) -> dict[str, Any]:
     steps = ground.budget.trial
     low, high = RANGE.get(config.optimizer.name, ADAPTIVE)
     rates = np.geomspace(low, high, steps)
-    made = trial.program(ground, config, 0, steps, [RATE])
+    made = trial.program(ground, config, 0, max(steps, ground.budget.supervised), [RATE])
     given = ({RATE: peak} for peak in peaks(made.config, rates))
     loss, state = [], trial.started(ground, made)
     for _, metrics in trial.steps_of(ground, made, 0, state, given):

@@ -77,7 +77,7 @@ def _numbers(ground: Ground, config: Config, analysis: Mapping[str, Any]) -> lis
         plain | {CLUSTERS[c]: v for c, v in distance.of_level(analysis, level).items()}
         for level in (1, 3, 2)
     ]
-    run = judge(ground, config, list(choices))
+    run = judge(ground, config, list(choices), whole=ground.budget.supervised)
     clusters = {f"{STRONG}.name": "clusters", f"{STRONG}.flip": _flips(config)}
     if isinstance(config.augment.strong.get("fill"), str):  # of RandAugment it is a grey level
         clusters[f"{STRONG}.fill"] = config.augment.strong.fill
@@ -103,13 +103,14 @@ def _structure(ground: Ground, config: Config, best: Row) -> list[Row]:
         if ground.source.image_shape[-1] == 3:  # a mirrored letter is another letter
             tried.append(best.values | {f"{STRONG}.flip": not best.values[f"{STRONG}.flip"]})
     tried = tried[: max(ground.budget.regularisation // 2, 1)]
-    run = judge(ground, config, _floats(best.values))
+    run = judge(ground, config, _floats(best.values), whole=ground.budget.supervised)
     return search(ground, "structure", tried, {}, len(tried), run, "regularisation", 0)
 
 
 def _longer(ground: Ground, config: Config, values: Values) -> Callable[[int], Trial]:
     """steps -> what makes a trial of so many steps with values like these."""
-    return lambda steps: judge(ground, config, _floats(values), steps=steps)
+    numbers, whole = _floats(values), ground.budget.supervised
+    return lambda steps: judge(ground, config, numbers, steps=steps, whole=whole)
 
 
 def _floats(values: Values) -> list[str]:

@@ -56,6 +56,8 @@ def program(
 ) -> Program:
     """The program of a config of one phase with so many steps; `numbers` are its arguments.
 
+    A trial may stop sooner: the steps are those by which the rate falls and what ramps up does.
+
     Made once for each structure: folds with as many images of each class share one. The config's
     own phases are left out.
     """
@@ -75,7 +77,8 @@ def single(ground: Ground, config: Config, split: Split, steps: int) -> dict[str
         config.patience, config.steps_per_call = 0, 1  # a trial is looked at after every step
         rate = config.optimizer.rate
         if "warmup" in rate:
-            rate.warmup = min(steps // 10, int(rate.warmup)) if isinstance(rate.warmup, int) else 0
+            own = rate.warmup if isinstance(rate.warmup, int) else 0
+            rate.warmup = min(steps // 10, int(own), ground.budget.warmup)
     return resolve(config, splits.info_of(ground.source, split), ground.source.fingerprint)
 
 
