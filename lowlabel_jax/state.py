@@ -63,7 +63,7 @@ class TrainState(struct.PyTreeNode):
         return self.replace(
             began=jnp.copy(self.step),  # two leaves that share a buffer cannot both be donated
             tx=tx,
-            opt_state=tx.init(part(self.params, trained)),
+            opt_state=jax.jit(tx.init)(part(self.params, trained)),
             aux=aux,
             apply_fn=apply_fn or self.apply_fn,
             trained=trained,
@@ -71,15 +71,14 @@ class TrainState(struct.PyTreeNode):
 
     def started_with(self, variables: Any) -> "TrainState":
         """The state with other first weights, {"params", "batch_stats"}, in the average too."""
-        copies = jax.tree.map(jnp.asarray, dict(variables))
-        ema = jax.tree.map(jnp.copy, copies)
-        opt_state = self.tx.init(part(copies["params"], self.trained))
+        copies, ema = _copied(dict(variables)), _copied(dict(variables))
+        opt_state = jax.jit(self.tx.init)(part(copies["params"], self.trained))
         params, batch_stats = copies["params"], copies["batch_stats"]
         return self.replace(params=params, batch_stats=batch_stats, ema=ema, opt_state=opt_state)
 
     def settled(self) -> "TrainState":
         """The averaged weights as the weights: what a phase on their features starts from."""
-        copies = jax.tree.map(jnp.copy, self.ema)
+        copies = _copied(self.ema)
         return self.replace(params=copies["params"], batch_stats=copies["batch_stats"])
 
 
@@ -128,7 +127,7 @@ def create(
         began=jnp.int32(0),
         params=params,
         batch_stats=batch_stats,
-        opt_state=tx.init(part(params, trained)),
+        opt_state=jax.jit(tx.init)(part(params, trained)),
         ema=ema,
         aux=aux,
         key=jax.random.key(seed),
@@ -137,4 +136,10 @@ def create(
         trained=trained,
     )
     # Parameters and their average must not share buffers: a donated buffer can be given only once.
-    return jax.tree.map(jnp.copy, state)
+    return _copied(state)
+
+
+@jax.jit
+def _copied(tree: Any) -> Any:
+    """The tree in buffers of its own. One program: leaf by leaf, each shape would be one."""
+    return jax.tree.map(jnp.copy, tree)

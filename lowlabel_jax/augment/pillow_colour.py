@@ -131,10 +131,11 @@ def _short() -> tuple[np.ndarray, np.ndarray]:
     short = np.zeros((256, 256, 256), bool)
     short[low, span, exact] = fallen
     some = short.any(-1)
-    patterns, pattern = np.unique(short[some], axis=0, return_inverse=True)
+    rows = np.packbits(short[some], axis=1)  # as 32 bytes each they are compared at once
+    _, first, pattern = np.unique(rows.view("V32"), return_index=True, return_inverse=True)
     place = np.zeros((256, 256), np.uint8)
     place[some] = pattern.reshape(-1) + 1
-    return place, np.concatenate([np.zeros((1, 256), bool), patterns])
+    return place, np.concatenate([np.zeros((1, 256), bool), short[some][first]])
 
 
 def _by_table(image: jax.Array, table: Callable[[jax.Array], jax.Array]) -> jax.Array:
