@@ -32,6 +32,7 @@ from lowlabel_jax.tuning.budgets import Budget
 from tests import tiny_config
 from tests.tiny import leaves
 
+EVEN = math.log(10)
 BUDGET = Budget(8, 2, 3, 3, 2, 4, 6, 1)
 
 
@@ -138,7 +139,7 @@ def test_a_range_test_reads_the_steepest_fall_and_the_divergence():
     stop = next(
         n for n in range(1, 201) if learning_rate.diverged(learning_rate.smoothed(loss[:n]))
     )
-    found = learning_rate.reading(rates[:stop].tolist(), loss[:stop].tolist())
+    found = learning_rate.reading(rates[:stop].tolist(), loss[:stop].tolist(), EVEN)
     assert 3e-4 < found["steepest"] < 1e-2  # the fall is at 1e-3; smoothing lags behind it
     assert found["diverges"] == rates[stop - 1] > 0.1
     assert 0.01 < found["lowest"] < 0.3
@@ -148,7 +149,7 @@ def test_a_range_test_reads_the_steepest_fall_and_the_divergence():
 def test_a_range_test_that_breaks_off_says_where():
     rates = np.geomspace(1e-5, 1.0, 40)
     loss = [*np.full(15, 2.0), *np.linspace(2, 1, 10), math.nan]
-    found = learning_rate.reading(rates[:26].tolist(), loss)
+    found = learning_rate.reading(rates[:26].tolist(), loss, EVEN)
     assert found["diverges"] == rates[24] and found["suggested"] == rates[24] / 10
 
 
@@ -156,9 +157,18 @@ def test_a_range_test_that_breaks_off_says_where():
 def test_a_range_test_without_a_fall_suggests_nothing(seed):
     rng = np.random.default_rng(seed)
     loss = 2.4 + 0.1 * rng.standard_normal(60) + np.linspace(0, 0.3, 60)
-    found = learning_rate.reading(np.geomspace(1e-6, 1, 60).tolist(), loss.tolist())
+    found = learning_rate.reading(np.geomspace(1e-6, 1, 60).tolist(), loss.tolist(), EVEN)
     assert found["suggested"] is None and found["steepest"] is None
     assert "no fall" in learning_rate.said(found)
+
+
+def test_a_network_that_a_high_rate_has_ruined_has_learnt_nothing():
+    """As MobileNet's on CIFAR-10: it begins above an even guess, and falls to one."""
+    rates = np.geomspace(1e-6, 1, 300)
+    loss = np.interp(np.log10(rates), [-6, -5, -3.3, -2.6, -1.4, -0.4, 0], [2.75, 2.74, 2.5, 2.65,
+                                                                             3.6, 2.33, 2.35])  # fmt: skip
+    assert learning_rate.reading(rates.tolist(), loss.tolist(), EVEN)["suggested"] is None
+    assert learning_rate.reading(rates.tolist(), (loss - 1).tolist(), EVEN)["suggested"]
 
 
 @pytest.mark.parametrize("rate", ["cosine", "cosine_7_16", "constant", "polynomial"])

@@ -93,7 +93,8 @@ def range_test(ground: Ground, config: Config) -> dict[str, Any]:
         loss.append(float(total / count))
         if not math.isfinite(loss[-1]) or diverged(smoothed(loss)):
             break
-    return reading(rates[: len(loss)].tolist(), loss)
+    even = math.log(len(ground.source.class_names))
+    return reading(rates[: len(loss)].tolist(), loss, even)
 
 
 def peaks(config: dict[str, Any], rates: np.ndarray) -> list[float]:
@@ -112,12 +113,14 @@ def peaks(config: dict[str, Any], rates: np.ndarray) -> list[float]:
     return [float(1 + (rate - a) / (b - a)) for rate, (a, b) in zip(rates, pairs, strict=True)]
 
 
-def reading(rates: list[float], loss: list[float]) -> dict[str, Any]:
+def reading(rates: list[float], loss: list[float], even: float) -> dict[str, Any]:
     """What a range test says: the curve, smoothed; where it falls most steeply in the logarithm of
     the rate, where it is lowest, where it has diverged; and the suggestion, a tenth of the lowest.
 
-    The suggestion is None where the loss has not fallen: such a test has nothing to say. The first
-    points are left out of the reading: an average of few is not smooth.
+    The suggestion is None where the loss has not fallen below its start and below `even`, what a
+    guess costs that is the same for all classes: such a test has nothing to say, for a high rate
+    that ruins a network makes it guess evenly, and its loss falls to there too. The first points
+    are left out of the reading: an average of few is not smooth.
     """
     finite = [x for x in loss if math.isfinite(x)]
     smooth, rates = smoothed(finite), rates[: len(finite)]
@@ -126,7 +129,7 @@ def reading(rates: list[float], loss: list[float]) -> dict[str, Any]:
     lowest = first + int(np.argmin(smooth[first:])) if smooth else 0
     slope = np.gradient(smooth, np.log(rates)) if len(rates) > 1 else np.zeros(1)
     steepest = first + int(np.argmin(slope[first : lowest + 1]))
-    fell = bool(smooth) and smooth[lowest] < (1 - FALL) * smooth[first]
+    fell = bool(smooth) and smooth[lowest] < (1 - FALL) * min(smooth[first], even)
     return {
         "rate": rates,
         "loss": finite,
