@@ -139,7 +139,13 @@ def create(
     return _copied(state)
 
 
-@jax.jit
 def _copied(tree: Any) -> Any:
-    """The tree in buffers of its own. One program: leaf by leaf, each shape would be one."""
-    return jax.tree.map(jnp.copy, tree)
+    """The tree in buffers of its own."""
+    leaves, form = jax.tree.flatten(tree)
+    return jax.tree.unflatten(form, _copies(leaves))
+
+
+@jax.jit
+def _copies(leaves: list[Any]) -> list[jax.Array]:
+    """One program: leaf by leaf, each shape would be one of its own to make."""
+    return [jnp.copy(leaf) for leaf in leaves]

@@ -7,10 +7,10 @@ import optax
 import pytest
 
 from lowlabel_jax import optimizers, schedules
-from lowlabel_jax.core import named
+from lowlabel_jax.core import named, parallel
 from lowlabel_jax.objectives.base import mean
 from lowlabel_jax.state import Average, create
-from lowlabel_jax.training import phases
+from lowlabel_jax.training import build, phases
 from lowlabel_jax.training.phases import Progress
 from tests.tiny import World, leaves
 
@@ -154,6 +154,21 @@ def test_a_new_state_shares_no_buffer():
     state = create(variables, lambda: None, optax.sgd(0.1), (), 0)
     pointers = [x.unsafe_buffer_pointer() for x in jax.tree.leaves((state.params, state.ema))]
     assert len(set(pointers)) == len(pointers)
+
+
+@pytest.mark.parametrize("objective", ["supervised", "fixmatch"])
+def test_a_phase_and_its_programs_serve_every_draw(objective):
+    """What decides about a program decides which phase is used again; a seed does not."""
+    draws = [World(objective, f"--config.seed={seed}") for seed in (0, 1)]
+    texts = []
+    for world in draws:
+        given = world.start(), parallel.shard(world.feed.batch(0), 1), world.resident
+        texts.append(world.phase.step._over_devices(1).lower(*given).as_text())
+    assert texts[0] == texts[1]
+    one, other = (build.phase_again(world.config, 0) for world in draws)
+    assert one is other
+    changed = World(objective, "--config.ema.decay=0.5").config
+    assert build.phase_again(changed, 0) is not one
 
 
 def test_entering_a_phase_keeps_the_weights_and_renews_the_rest():

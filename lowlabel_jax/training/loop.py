@@ -44,8 +44,8 @@ def train(
     being finite; neither leaves a checkpoint that a later run could not go on from.
     """
     devices = parallel.device_count(config["devices"])
-    phase = build.phase(config, progress.phase)
-    state = build.new_state(config, build.phase(config, 0) if progress.phase else phase)
+    phase = build.phase_again(config, progress.phase)
+    state = build.new_state(config, build.phase_again(config, 0) if progress.phase else phase)
     if not progress.step:
         state = start(state)
     else:
@@ -60,7 +60,7 @@ def train(
             if progress.phase + 1 == len(config["phases"]):
                 return state
             progress = next_phase(progress)
-            phase = build.phase(config, progress.phase)
+            phase = build.phase_again(config, progress.phase)
             state = parallel.replicate(build.like_phase(state, phase), devices)
             batch, resident = _load(feeder, phase, state, devices)
             state = _anew(config, state, progress.phase, devices) if phase.spec["fresh"] else state
