@@ -25,6 +25,7 @@ from lowlabel_jax.tuning import (
     look,
     presets,
     search,
+    studies,
     trial,
 )
 from lowlabel_jax.tuning import ground as grounds
@@ -338,16 +339,31 @@ def test_what_wins_short_trials_must_hold_on_longer_ones(tmp_path):
     budget, first = BUDGET._replace(supervised=40), [{"x": 0.5}, {"x": 2.0}]
     ground = ground_of(tmp_path, budget=budget)
     rows = search.search(ground, "s", first, {}, 2, sprint(BUDGET.trial), "trial")
-    quick, _ = search.choose(rows)
+    quick, error = search.choose(rows)
     assert quick.values == {"x": 2.0}
-    assert finals.final(ground, "s", rows[0], rows[0], sprint) == []  # nothing to confirm
-    ends = finals.final(ground, "s", rows[0], quick, sprint, [{"x": 0.25}])
-    best, _, words = finals.verdict(ends)
-    assert best.values == {"x": 0.25} and "0.250 against 0.500" in words
+
+    def last(ground, row, more=()):
+        return finals.final(ground, "s", rows[0], row, error, sprint, more)
+
+    assert last(ground, rows[0]) == (rows[0], error, "", [])  # nothing to confirm
+    ends = last(ground, quick, [{"x": 0.25}])
+    assert ends.row.values == {"x": 0.25} and "0.250 against 0.500" in ends.words
     late = ground_of(tmp_path / "late", budget=budget, deadline=time.monotonic() - 1)
-    assert finals.final(late, "s", rows[0], quick, sprint) == []
+    assert last(late, quick).row is rows[0] and "no time" in last(late, quick).words
     short = ground_of(tmp_path / "short")  # the phase itself is no longer than a trial
-    assert finals.final(short, "s", rows[0], quick, sprint) == []
+    assert last(short, quick) == (quick, error, "", [])
+
+
+def test_a_time_for_learning_counts_what_earlier_tries_took(tmp_path):
+    def slow(values):
+        time.sleep(0.2)
+        yield np.full((1, 4), values["x"])
+
+    ground = ground_of(tmp_path)
+    assert studies.seconds(tmp_path / "optuna.log") == 0
+    for name in ("a", "b"):
+        search.search(ground, name, [{"x": 0.5}, {"x": 2.0}], {}, 2, slow, "trial")
+    assert 0.8 <= studies.seconds(tmp_path / "optuna.log") < 10
 
 
 def test_a_trial_lowers_its_rate_no_sooner_than_its_phase(tmp_path):

@@ -5,6 +5,7 @@ was once more, on longer ones.
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from lowlabel_jax.tuning.ground import Ground
 from lowlabel_jax.tuning.search import Row, Trial, Values, choose, search
@@ -12,29 +13,39 @@ from lowlabel_jax.tuning.search import Row, Trial, Values, choose, search
 LONGER = 4  # times a trial's steps, if the phase itself is not shorter
 
 
+class Verdict(NamedTuple):
+    """What is taken after all."""
+
+    row: Row
+    error: float  # standard error of its difference from the config as it was
+    words: str  # to be added to the reason
+    rows: list[Row]  # the longer trials, the first of which is the config as it was
+
+
 def final(
     ground: Ground,
     name: str,
     default: Row,
     row: Row,
+    error: float,
     run_of: Callable[[int], Trial],
     more: Sequence[Values] = (),
-) -> list[Row]:
-    """Longer trials of the default's values, of the row's, and of `more`; [] where none are due:
-    the default is chosen anyhow, the phase is no longer than a trial, or the time is over.
+) -> Verdict:
+    """Hold the row against the default on longer trials, beside the values of `more`.
 
+    None are due where the default is chosen anyhow or the phase is no longer than a trial. Where
+    the time for learning is over, what could not be confirmed is not taken.
     run_of: steps -> what makes a trial of them.
     """
     steps = min(LONGER * ground.budget.trial, ground.budget.supervised)
-    if row is default or steps <= ground.budget.trial or ground.late:
-        return []
+    if row is default or steps <= ground.budget.trial:
+        return Verdict(row, error, "", [])
+    if ground.late:
+        words = f"; the best short trial had {row.mean:.3f}: no time was left for longer ones"
+        return Verdict(default, error, words, [])
     tried = [default.values, row.values, *more]
     words = f"{name} on {steps} steps"
-    return search(ground, f"{name}_final", tried, {}, len(tried), run_of(steps), words, len(tried))
-
-
-def verdict(rows: Sequence[Row]) -> tuple[Row, float, str]:
-    """(the final's row to take, its standard error, in words); row 0 is the config as it was."""
+    rows = search(ground, f"{name}_final", tried, {}, len(tried), run_of(steps), words, len(tried))
     best, error = choose(rows)
-    words = f"on longer trials {best.mean:.3f} against {rows[0].mean:.3f}"
-    return best, error, words
+    words = f"; on longer trials {best.mean:.3f} against {rows[0].mean:.3f}"
+    return Verdict(best, error, words, rows)

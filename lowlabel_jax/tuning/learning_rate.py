@@ -11,7 +11,7 @@ from lowlabel_jax.configuration.keys import Config
 from lowlabel_jax.core import named
 from lowlabel_jax.training import build
 from lowlabel_jax.tuning import trial
-from lowlabel_jax.tuning.finals import final, verdict
+from lowlabel_jax.tuning.finals import final
 from lowlabel_jax.tuning.findings import finding
 from lowlabel_jax.tuning.ground import Ground
 from lowlabel_jax.tuning.judging import RATE, judge, looks_at
@@ -56,18 +56,15 @@ def learn(ground: Ground, config: Config) -> dict[str, Any]:
     def longer(steps: int) -> Trial:
         return judge(ground, taught, steps=steps, whole=whole)
 
-    ends = final(ground, "rate", rows[0], row, longer, [halfway])
-    if ends:
-        row, error, words = verdict(ends)
-        why = f"{why}; {words}"
-    chosen = row.values[RATE]
+    last = final(ground, "rate", rows[0], row, error, longer, [halfway])
+    why, chosen = why + last.words, last.row.values[RATE]
     return {
         "range": tested,
         "halving": [_line(ground, r.values[RATE], r) for r in rows],
         "trials": [r.to_json() for r in rows],
-        "final": [r.to_json() for r in ends],
+        "final": [r.to_json() for r in last.rows],
         "chosen": chosen,
-        "standard_error": error,
+        "standard_error": last.error,
         "why": why,
         "findings": [finding(config, RATE, chosen, why)],
     }

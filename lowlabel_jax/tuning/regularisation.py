@@ -6,7 +6,7 @@ from typing import Any
 from lowlabel_jax.configuration.keys import Config
 from lowlabel_jax.core import named
 from lowlabel_jax.tuning import distance, presets
-from lowlabel_jax.tuning.finals import final, verdict
+from lowlabel_jax.tuning.finals import final
 from lowlabel_jax.tuning.ground import Ground
 from lowlabel_jax.tuning.judging import judge
 from lowlabel_jax.tuning.phase import of_phase, supervised
@@ -45,13 +45,11 @@ def learn(ground: Ground, config: Config) -> dict[str, Any]:
     row, error = choose(rows)
     more = numbered(rows, _structure(ground, taught, row))
     rows, (row, error) = [*rows, *more], better(row, error, more)
-    ends = final(ground, "regularisation", rows[0], row, _longer(ground, taught, row.values))
-    words = ""
-    if ends:
-        best, error, words = verdict(ends)
-        row, words = rows[0] if best is ends[0] else row, f"; {words}"
-    kept = evidence(rows, row, error)
-    kept |= {"why": kept["why"] + words, "final": [r.to_json() for r in ends]}
+    longer = _longer(ground, taught, row.values)
+    last = final(ground, "regularisation", rows[0], row, error, longer)
+    row = row if last.row.values == row.values else rows[0]
+    kept = evidence(rows, row, last.error)
+    kept |= {"why": kept["why"] + last.words, "final": [r.to_json() for r in last.rows]}
     found = of_phase(config, row.values, kept["why"])
     return {"distance": analysis, **kept, "preset": None, "findings": found}
 

@@ -26,7 +26,7 @@ from lowlabel_jax.runs import plan as plans
 from lowlabel_jax.runs import train as run_train
 from lowlabel_jax.runs.auto import auto_report, auto_words, baselines
 from lowlabel_jax.training import build
-from lowlabel_jax.tuning import budgets, trial, tune
+from lowlabel_jax.tuning import budgets, studies, trial, tune
 from lowlabel_jax.tuning import ground as grounds
 
 
@@ -145,7 +145,7 @@ def learn(config: Config, place: Path, max_seconds: float = 0) -> Config:
         directory=place,
         budget=budgets.of(config.tune),
         seed=config.seed,
-        deadline=now + (config.tune.seconds or never),
+        deadline=now + ((config.tune.seconds or never) - studies.seconds(place / "optuna.log")),
         stop=now + (max_seconds or never),
         programs={},
         teachers={},
