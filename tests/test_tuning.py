@@ -166,8 +166,8 @@ def test_a_range_test_without_a_fall_suggests_nothing(seed):
 def test_a_network_that_a_high_rate_has_ruined_has_learnt_nothing():
     """As MobileNet's on CIFAR-10: it begins above an even guess, and falls to one."""
     rates = np.geomspace(1e-6, 1, 300)
-    loss = np.interp(np.log10(rates), [-6, -5, -3.3, -2.6, -1.4, -0.4, 0], [2.75, 2.74, 2.5, 2.65,
-                                                                             3.6, 2.33, 2.35])  # fmt: skip
+    seen = {-6: 2.75, -5: 2.74, -3.3: 2.5, -2.6: 2.65, -1.4: 3.6, -0.4: 2.33, 0: 2.35}
+    loss = np.interp(np.log10(rates), list(seen), list(seen.values()))
     assert learning_rate.reading(rates.tolist(), loss.tolist(), EVEN)["suggested"] is None
     assert learning_rate.reading(rates.tolist(), (loss - 1).tolist(), EVEN)["suggested"]
 
