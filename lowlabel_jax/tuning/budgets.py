@@ -18,7 +18,7 @@ class Budget(NamedTuple):
 
 BUDGETS = {
     "smoke": Budget(20, 2, 3, 2, 40, 20, 40, 1),
-    "laptop": Budget(100, 3, 5, 4, 60, 200, 1_000, 6),
+    "laptop": Budget(100, 3, 5, 4, 60, 200, 800, 6),
     "short": Budget(300, 6, 16, 10, 200, 6_000, 12_000, 3),
     "paper": Budget(2_000, 8, 40, 20, 500, 50_000, 2**20, 6),
 }

@@ -91,9 +91,9 @@ def alone(learnt: Config, steps: int, settings: Config, objective: dict[str, Any
 
 
 def jobs_of(folder: Path, names: Iterable[str], first: int, count: int) -> Iterator[Job]:
-    """Each run; auto's own first seed is the run that this belongs to."""
-    for seed in range(first, first + count):
-        for name in names:
+    """Each run, the longest first: auto's, whose first seed is the run that this belongs to."""
+    for name in sorted(names, key=lambda name: name != AUTO):
+        for seed in range(first, first + count):
             if name != AUTO or seed != first:
                 overrides = [f"--config.seed={seed}"]
                 if name != AUTO:
