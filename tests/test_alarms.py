@@ -106,6 +106,31 @@ def test_a_restart_neither_forgets_nor_repeats(capsys):
     assert not said(capsys)
 
 
+def looks(*pairs, progress=None):
+    """The progress after looks of (averaged, last) accuracy."""
+    progress = progress or Progress(step=50)
+    for average, last in pairs:
+        numbers = {"validation/accuracy": average, "validation/accuracy_raw": last}
+        progress = dataclasses.replace(progress, alarms=alarms.looked(progress, numbers))
+    return progress
+
+
+def test_an_average_that_stays_behind_the_last_weights_is_said_once_a_phase(capsys):
+    near, far = (0.5, 0.55), (0.3, 0.5)
+    progress = looks(far, far, near, far, far)
+    assert not said(capsys)
+    progress = lines(
+        HEALTHY, 1, looks(far, progress=progress)
+    )  # a log line between forgets nothing
+    (line,) = said(capsys)
+    assert "3 looks" in line and "--config.ema.batch_stats=True" in line
+    looks(far, far, far, near, far, far, far, progress=progress)
+    assert not said(capsys)
+    looks(far, far, far, progress=phases.next_phase(progress))
+    assert len(said(capsys)) == 1
+    assert alarms.looked(Progress(), {"validation/loss": 0.1}) == {"average behind": 0}  # restores
+
+
 def test_entropy_is_scipys():
     shares = np.random.default_rng(0).dirichlet(np.full(7, 0.3))
     assert alarms.entropy(shares.tolist()) == pytest.approx(entropy(shares), rel=1e-12)

@@ -1,4 +1,4 @@
-"""Signs that pseudo-labels have gone wrong, said while there is time: one line a kind and phase.
+"""Signs that training goes wrong, said while there is time: one line a kind and phase.
 
 The memory lies in Progress: steps for which each sign has held without a break. A count that has
 reached PATIENCE was said, and stays, so that a kind is said once a phase, over restarts too.
@@ -17,6 +17,8 @@ PATIENCE = 500  # steps for which a sign must hold: less is how runs begin
 SHUT, OPEN = 0.001, 0.999  # mask rates below and above which no choice is made any more
 NARROW = 0.1  # entropy of the pseudo-labels, as a share of the most that their classes allow
 
+BEHIND, LOOKS = 0.1, 3  # accuracy that the average may lack, and for how many looks on end
+
 SAID = {
     "mask shut": (
         f"hardly a guess passes the threshold (mask_rate < {SHUT}), so unlabelled images teach "
@@ -31,6 +33,11 @@ SAID = {
         "distribution (objective.align), lower optimizer.rate.peak or look at the labels, unless "
         "the images are that uneven."
     ),
+    "average behind": (
+        f"the averaged weights, which count, lie more than {BEHIND} of accuracy behind the last "
+        "ones. Average BatchNorm's statistics with them (--config.ema.batch_stats=True), or lower "
+        "ema.decay or optimizer.rate.peak."
+    ),
 }
 
 
@@ -43,6 +50,18 @@ def sound(progress: Progress, numbers: Mapping[str, Any]) -> dict[str, int]:
     held, due = after(progress.alarms, signs(numbers), steps)
     for kind in due:
         log.warn(f"step {progress.step}: for {held[kind]} steps {SAID[kind]}")
+    return {**progress.alarms, **held}
+
+
+def looked(progress: Progress, numbers: Mapping[str, float]) -> dict[str, int]:
+    """Warn where the averaged weights stay behind the last ones at looks; the new memory."""
+    kind, last = "average behind", numbers.get("validation/accuracy_raw", 0.0)
+    held, before = dict(progress.alarms), progress.alarms.get(kind, 0)
+    if before < LOOKS:
+        behind = numbers.get("validation/accuracy", last) < last - BEHIND
+        held[kind] = (before + 1) * behind
+        if held[kind] == LOOKS:
+            log.warn(f"step {progress.step}: for {LOOKS} looks on end {SAID[kind]}")
     return held
 
 

@@ -144,6 +144,7 @@ def _looked(
     """The progress after a look at the validation set."""
     record.write({"step": progress.step, "phase": phase.spec["name"], **numbers})
     watch.show(numbers)
+    progress = replace(progress, alarms=alarms.looked(progress, numbers))
     return advance(progress, numbers["validation/loss"])
 
 
