@@ -67,6 +67,19 @@ def only_names_here(real):
     return look_up
 
 
+@pytest.fixture(autouse=True)
+def programs_apart(request):
+    """A test that changes code while it runs neither gets nor leaves other tests' programs."""
+    if "monkeypatch" not in request.fixturenames:
+        yield
+        return
+    from lowlabel_jax.training import again
+
+    again.forget()
+    yield
+    again.forget()
+
+
 @pytest.fixture(autouse=True, scope="session")
 def no_network():
     """Nothing is fetched in tests: Python's sockets reach this machine and no other.

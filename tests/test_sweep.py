@@ -473,7 +473,7 @@ def test_auto_has_its_comparison_trained_by_the_workers(tmp_path, monkeypatch, c
     for _ in range(2):
         baselines.compare(learnt, learnt, tmp_path, max_seconds=9.0)
     (first, how), (second, _) = asked
-    assert list(first) == ["untuned-seed0", "untuned-seed1", "auto-seed1"] and how == (2, 9.0)
+    assert list(first) == ["auto-seed1", "untuned-seed0", "untuned-seed1"] and how == (2, 9.0)
     folder = tmp_path / "comparison"
     assert first["untuned-seed1"][2:] == [
         f"--config={folder / 'untuned.json'}",
@@ -481,7 +481,7 @@ def test_auto_has_its_comparison_trained_by_the_workers(tmp_path, monkeypatch, c
         "--config.seed=1",
         "--config.method=untuned",
     ]
-    assert list(second) == ["untuned-seed1", "auto-seed1"]
+    assert list(second) == ["auto-seed1", "untuned-seed1"]
     assert "a run of the comparison failed" in capsys.readouterr().err
     assert written == [([tmp_path.name, "untuned-seed0"], folder)] * 2
 

@@ -10,7 +10,7 @@ from lowlabel_jax import optimizers, schedules
 from lowlabel_jax.core import named, parallel
 from lowlabel_jax.objectives.base import mean
 from lowlabel_jax.state import Average, create
-from lowlabel_jax.training import build, phases
+from lowlabel_jax.training import again, phases
 from lowlabel_jax.training.phases import Progress
 from tests.tiny import World, leaves
 
@@ -165,10 +165,10 @@ def test_a_phase_and_its_programs_serve_every_draw(objective):
         given = world.start(), parallel.shard(world.feed.batch(0), 1), world.resident
         texts.append(world.phase.step._over_devices(1).lower(*given).as_text())
     assert texts[0] == texts[1]
-    one, other = (build.phase_again(world.config, 0) for world in draws)
+    one, other = (again.phase(world.config, 0) for world in draws)
     assert one is other
     changed = World(objective, "--config.ema.decay=0.5").config
-    assert build.phase_again(changed, 0) is not one
+    assert again.phase(changed, 0) is not one
 
 
 def test_entering_a_phase_keeps_the_weights_and_renews_the_rest():

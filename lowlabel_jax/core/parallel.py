@@ -73,9 +73,10 @@ class Mapped:
         if not self.options and not self.inspect:
             return self._over_devices(len(shared))(state, batch, *shared)
         if self.compiled is None:
-            self.compiled = self.compile(state, batch, *shared)
+            compiled = self.compile(state, batch, *shared)
             if self.inspect:
-                self.inspect(self.compiled)
+                self.inspect(compiled)
+            self.compiled = compiled
         if self.wide:
             return self._across(self.compiled, state, batch, *shared)
         return self.compiled(state, batch, *shared)

@@ -1,7 +1,5 @@
 """From a resolved config to the things it names: the state before a step, a phase's step."""
 
-import functools
-import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -10,7 +8,7 @@ import optax
 
 from lowlabel_jax import optimizers, state
 from lowlabel_jax.augment.views import streams
-from lowlabel_jax.core import named, parallel, processes
+from lowlabel_jax.core import named, parallel
 from lowlabel_jax.data.source import Info
 from lowlabel_jax.objectives.base import Objective, no_heads
 from lowlabel_jax.ops.compiling import compile_options
@@ -18,7 +16,6 @@ from lowlabel_jax.ops.initialise import feature_size, fill, initialise
 from lowlabel_jax.training import memory, networks, policies, probe, statistics, suits
 from lowlabel_jax.training.step import make_step, several, skipping
 
-OF_A_DRAW = ("seed", "seeds", "method")  # what no program has in it
 FRESH = 1000  # so far apart are the seeds of phases that begin anew
 
 
@@ -82,18 +79,6 @@ def phase(config: Mapping[str, Any], number: int) -> Phase:
     apply = networks.whole(config, model, spec) if on_images else networks.head_alone(model)
     moves = trained(config, model, spec)
     return Phase(spec, model, objective, tx, init, apply, moves, sizes, calls)
-
-
-def phase_again(config: Mapping[str, Any], number: int) -> Phase:
-    """As `phase`; one made before of a config that differs in its seeds alone is used again, with
-    the programs that it has compiled. So a worker of a sweep traces a method once, not a run."""
-    said = {name: value for name, value in config.items() if name not in OF_A_DRAW}
-    return _made(json.dumps(said, sort_keys=True), number, processes.count())
-
-
-@functools.lru_cache(maxsize=8)
-def _made(said: str, number: int, _processes: int) -> Phase:
-    return phase(json.loads(said), number)
 
 
 def _calls(

@@ -14,7 +14,7 @@ from lowlabel_jax.core.errors import Interrupted
 from lowlabel_jax.core.signals import StopRequest
 from lowlabel_jax.data.feed import Feed
 from lowlabel_jax.state import TrainState
-from lowlabel_jax.training import alarms, build, checkpoint
+from lowlabel_jax.training import again, alarms, build, checkpoint
 from lowlabel_jax.training.diverged import TOO_MANY, Call, diverged
 from lowlabel_jax.training.ending import end, is_best
 from lowlabel_jax.training.phases import Progress, add, advance, ending, means, next_phase
@@ -44,8 +44,8 @@ def train(
     being finite; neither leaves a checkpoint that a later run could not go on from.
     """
     devices = parallel.device_count(config["devices"])
-    phase = build.phase_again(config, progress.phase)
-    state = build.new_state(config, build.phase_again(config, 0) if progress.phase else phase)
+    phase = again.phase(config, progress.phase)
+    state = build.new_state(config, again.phase(config, 0) if progress.phase else phase)
     if not progress.step:
         state = start(state)
     else:
@@ -60,7 +60,7 @@ def train(
             if progress.phase + 1 == len(config["phases"]):
                 return state
             progress = next_phase(progress)
-            phase = build.phase_again(config, progress.phase)
+            phase = again.phase(config, progress.phase)
             state = parallel.replicate(build.like_phase(state, phase), devices)
             batch, resident = _load(feeder, phase, state, devices)
             state = _anew(config, state, progress.phase, devices) if phase.spec["fresh"] else state
