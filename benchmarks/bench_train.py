@@ -53,7 +53,7 @@ def case(work, options: Options, ask) -> dict:
         spec = json.dumps(work)
         for who, form in FORMS.items():
             clocks[who] = lambda turns, form=form: ask(spec, form, turns)
-    flops = max(ready.flops for ready in made.values())  # loops inside of ours are counted once
+    flops = flax_side.flops(work)
     seconds = interleaved.rounds(clocks, options)
     return {"images": work.images, "flops": flops, "bytes": made["ours"].bytes, "seconds": seconds}
 

@@ -18,6 +18,7 @@ from lowlabel_jax.objectives.fixmatch import fixmatch
 from lowlabel_jax.objectives.supervised import supervised
 from lowlabel_jax.ops.compiling import compile_options
 from lowlabel_jax.ops.initialise import initialise
+from lowlabel_jax.runs.summary.summary_stages import look
 from lowlabel_jax.training.step import make_step
 
 STEPS = 1000
@@ -27,8 +28,7 @@ class Ready(NamedTuple):
     """A compiled program with its arguments."""
 
     run: Callable[[], Any]  # one step or one look, done when it returns
-    flops: float  # as XLA counts them, a multiply-add as two; without what loops repeat
-    bytes: float  # that its kernels read and write, likewise
+    bytes: float  # that its kernels read and write, as XLA counts them, without what loops repeat
 
 
 def ready(work: Workload, who: str) -> Ready:
@@ -39,8 +39,7 @@ def ready(work: Workload, who: str) -> Ready:
 def ours(work: Workload) -> Ready:
     """Our step as runs take it, of images that come augmented; or our network's inference."""
     shape = (work.side, work.side, 3)
-    how = {name: tuple(v) if isinstance(v, list) else v for name, v in work.options.items()}
-    model = named.build("model", {"name": work.network, **how}, num_classes=CLASSES)
+    model = _model(work)
     variables = initialise(model, shape, 0)
     if not work.train:
         return _looking(work, model, variables, compile_options("cpu"), lambda out: out[0])
@@ -56,25 +55,30 @@ def ours(work: Workload) -> Ready:
     return _stepping(mapped.compile(live, batch, nothing), live, (batch, nothing))
 
 
+def _model(work: Workload) -> Any:
+    """Our network of a workload."""
+    how = {name: tuple(v) if isinstance(v, list) else v for name, v in work.options.items()}
+    return named.build("model", {"name": work.network, **how}, num_classes=CLASSES)
+
+
 def naive(work: Workload) -> Ready:
     """What one writes first, with Flax's own layers and plain jit."""
     if work.train:
-        lowered, live, given = lowered_naive(work)
-        return _stepping(lowered.compile(), live, given)
+        return _naive_step(work)
     model = naive_flax.network(work)
     variables = initialise(model, (work.side, work.side, 3), 0)
     return _looking(work, model, variables, None, lambda out: out)
 
 
-def lowered_naive(work: Workload) -> tuple[Any, Any, tuple]:
-    """(naive Flax's training step, not compiled, what it moves, what else it is given)."""
+def _naive_step(work: Workload) -> Ready:
     model = naive_flax.network(work)
     variables = initialise(model, (work.side, work.side, 3), 0)
     tx = optax.chain(optax.add_decayed_weights(5e-4), optax.sgd(0.01, 0.9, nesterov=True))
     params, stats = jax.device_put((variables["params"], variables["batch_stats"]))
     live = (params, stats, tx.init(params), params)
     given = (jnp.asarray(noise(work)), jnp.arange(work.labelled) % CLASSES)
-    return jax.jit(naive_flax.training_step(work, model, tx)).lower(live, *given), live, given
+    lowered = jax.jit(naive_flax.training_step(work, model, tx)).lower(live, *given)
+    return _stepping(lowered.compile(), live, given)
 
 
 def noise(work: Workload) -> np.ndarray:
@@ -116,7 +120,7 @@ def _stepping(compiled: Any, live: Any, given: tuple) -> Ready:
         box[0] = out[0] if hasattr(out[0], "step") else out
         jax.block_until_ready(box[0])
 
-    return Ready(run, *costs(compiled))
+    return Ready(run, moved(compiled))
 
 
 def _looking(work: Workload, model: Any, variables: Any, options: Any, of: Callable) -> Ready:
@@ -124,11 +128,23 @@ def _looking(work: Workload, model: Any, variables: Any, options: Any, of: Calla
     images, variables = jax.device_put((noise(work), variables))
     fn = jax.jit(lambda variables, images: of(model.apply(variables, images, train=False)))
     compiled = fn.lower(variables, images).compile(compiler_options=options)
-    return Ready(lambda: jax.block_until_ready(compiled(variables, images)), *costs(compiled))
+    return Ready(lambda: jax.block_until_ready(compiled(variables, images)), moved(compiled))
 
 
-def costs(program: Any) -> tuple[float, float]:
-    """(FLOPs, bytes) of a program, lowered or compiled, as XLA counts them."""
+def moved(program: Any) -> float:
+    """Bytes that a compiled program's kernels read and write, as XLA counts them."""
     said = program.cost_analysis() or {}
     said = said[0] if isinstance(said, list) else said
-    return float(said.get("flops", 0)), float(said.get("bytes accessed", 0))
+    return float(said.get("bytes accessed", 0))
+
+
+def flops(work: Workload) -> float:
+    """What the network's products take, a multiply-add as two: going back is twice going forward.
+
+    Counted from its kernels: XLA's own count takes depthwise gradients for dense ones.
+    """
+    found = look(_model(work), (work.side, work.side, 3))
+    forward = sum(stage.flops for stage in found.stages)
+    guessed = work.labelled * work.mu if work.split else 0  # weak views, which only go forward
+    back = work.images - guessed if work.train else 0
+    return forward * (work.images + 2 * back)

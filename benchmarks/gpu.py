@@ -74,10 +74,9 @@ def overrides(size: Size, *more: str) -> tuple[str, ...]:
 def step(size: Size, split: bool, dtype: str, counts: tuple[int, ...]) -> dict[str, dict]:
     """The step of runs, augmentation included, so many in a call: seconds, FLOPs, bytes.
 
-    FLOPs are what the network takes, as XLA counts them before it compiles; bytes are of the
-    compiled program.
+    FLOPs are what the network's products take; bytes are of the compiled program.
     """
-    from benchmarks.flax_side import costs
+    from benchmarks.flax_side import moved
     from benchmarks.real_step import Run
 
     flops, found = network_flops(size, split), {}
@@ -88,17 +87,18 @@ def step(size: Size, split: bool, dtype: str, counts: tuple[int, ...]) -> dict[s
         kind, calls = "split" if split else "joint", "steps" if count > 1 else "step"
         name = f"{kind}, {dtype}, {count} {calls} a call"
         found[name] = {"seconds": seconds, "flops": flops}
-    _, moved = costs(run.compiled())
+    bytes_moved = moved(run.compiled())
     planned = run.compiled().memory_analysis().temp_size_in_bytes
-    return {name: of | {"bytes": moved, "working bytes": planned} for name, of in found.items()}
+    return {
+        name: of | {"bytes": bytes_moved, "working bytes": planned} for name, of in found.items()
+    }
 
 
 def network_flops(size: Size, split: bool) -> float:
     """FLOPs of the network in a step, forward and back."""
-    from benchmarks.flax_side import costs, lowered_naive
+    from benchmarks.flax_side import flops
 
-    lowered, *_ = lowered_naive(Workload("wide_resnet", network(size), 32, *size[:2], split))
-    return costs(lowered)[0]
+    return flops(Workload("wide_resnet", network(size), 32, *size[:2], split))
 
 
 def network(size: Size) -> dict[str, int]:

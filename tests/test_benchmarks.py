@@ -163,6 +163,19 @@ def test_toys_keep_what_a_workload_is():
         assert toy.images <= 6
 
 
+def test_operations_are_the_published_ones():
+    """MobileNet v1 at 224 px: 569 million multiply-adds an image (arXiv:1704.04861, table 4)."""
+    from benchmarks.flax_side import flops
+
+    looks = workloads.INFERENCE["MobileNet v1, 224 px, B 8"]
+    assert flops(looks) / 8 == pytest.approx(2 * 569e6, rel=0.003)
+    learns = looks._replace(train=True)
+    assert flops(learns) == 3 * flops(looks)
+    joint = learns._replace(labelled=1, mu=2)  # one image, two weak views, two strong ones
+    assert flops(joint) == 3 * 5 / 8 * flops(looks)
+    assert flops(joint._replace(split=True)) == (3 * 3 + 2) / 8 * flops(looks)
+
+
 def test_the_step_of_training_that_is_timed_runs():
     report, table = shown(bench_train, Options(quick=True, only="small CNN"))
     (case,) = report["cases"].values()
