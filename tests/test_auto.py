@@ -115,6 +115,13 @@ def test_a_mistyped_part_or_preset_begins_nothing(tmp_path, changes, said):
     assert not (tmp_path / "run").exists()
 
 
+def test_data_that_are_not_there_hold_nobody_to_the_config(tmp_path):
+    mistyped = config(**{"source": {"name": "arrays", "path": "nowhere.npz"}})
+    with pytest.raises(UserError, match="nowhere.npz"):
+        auto.learnt_config(mistyped, tmp_path)
+    assert not (tmp_path / "tuning").exists()
+
+
 def test_resume_is_obeyed(whole, tmp_path):
     with pytest.raises(UserError, match="resume=never"):
         auto.auto(config(), whole, resume="never")

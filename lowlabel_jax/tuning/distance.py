@@ -30,7 +30,7 @@ SLIGHT = 0.02  # nats: an augmentation that never adds as much has levels of lik
 def analyse(ground: Ground, config: Config) -> dict[str, dict[str, Any]]:
     """cluster -> {"magnitude" [p], "loss" [p], "levels" [6]}, by a trial's network."""
     steps = ground.budget.trial
-    made = trial.program(ground, config, 0, max(steps, ground.budget.supervised), [RATE])
+    made = trial.program(ground, config, 0, ground.whole(steps), [RATE])
     state = trial.trained(ground, made, 0, given_numbers(config, {}, ()), steps)
     images, label = repeated(ground)
     predict = trial.predictor(made.config, made.phase.apply_fn, len(images))

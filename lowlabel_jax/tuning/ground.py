@@ -37,6 +37,10 @@ class Ground(NamedTuple):
     teachers: dict[int, np.ndarray]  # fold -> guesses [n, k] of its unlabelled images, by semi
     spent: Counter  # "steps" and "images" of trials so far, counted by trial.steps_of
 
+    def whole(self, steps: int) -> int:
+        """Steps over which the rate of a supervised trial falls: its phase's, if not its own."""
+        return max(steps, self.budget.supervised)
+
     @property
     def late(self) -> bool:
         """Whether the time for learning is over. Raises Interrupted where all time is."""

@@ -82,7 +82,7 @@ def range_test(ground: Ground, config: Config) -> dict[str, Any]:
     steps = ground.budget.trial
     low, high = RANGE.get(config.optimizer.name, ADAPTIVE)
     rates = np.geomspace(low, high, steps)
-    made = trial.program(ground, config, 0, max(steps, ground.budget.supervised), [RATE])
+    made = trial.program(ground, config, 0, ground.whole(steps), [RATE])
     given = ({RATE: peak} for peak in peaks(made.config, rates))
     loss, state = [], trial.started(ground, made)
     for _, metrics in trial.steps_of(ground, made, 0, state, given):

@@ -59,9 +59,8 @@ def taught(
     """
     config, found, guesses = supervised(config), [], []
     given, steps = given_numbers(config, {}, ()), ground.budget.trial
-    whole = max(steps, ground.budget.supervised)  # as regularisation's trials: one program
     for fold in range(len(ground.folds)):
-        made = trial.program(ground, config, fold, whole, list(given))
+        made = trial.program(ground, config, fold, ground.whole(steps), list(given))
         state = trial.trained(ground, made, fold, given, steps)
         guesses.append(trial.guesses(ground, made, fold, state))
         if teaches:

@@ -121,21 +121,25 @@ def learnt_config(config: Config, directory: Path, max_seconds: float = 0) -> Co
     if (place / "learnt.json").exists():
         return load.from_json(files.read_json(place / "learnt.json"))
     with files.locked(directory):
-        files.write_json(path, asked)
         learnt = learn(config, place, max_seconds)
         files.write_json(place / "learnt.json", as_dict(learnt))
     return learnt
 
 
 def learn(config: Config, place: Path, max_seconds: float = 0) -> Config:
-    """The config with what tuning has found; `place` gets the evidence."""
+    """The config with what tuning has found; `place` gets the evidence.
+
+    What was asked for is written once the data are there: a mistyped path holds nobody to it.
+    """
+    asked = as_dict(config)
     config, _ = bring.travelled(config)
     data = open_data(config.to_dict())
     split = splits.split_of(data, config.split.to_dict(), seeds(config)["split"])
     if not len(split.labelled):
         raise UserError("no image is labelled: there is nothing to learn from.", "label some.")
-    asked = bool(len(split.validation))
-    parts, validation = grounds.validation_of(split, len(data.class_names), asked)
+    held_out = bool(len(split.validation))
+    parts, validation = grounds.validation_of(split, len(data.class_names), held_out)
+    files.write_json(place / "asked.json", asked)
     now, never = time.monotonic(), float("inf")
     ground = grounds.Ground(
         source=data,
