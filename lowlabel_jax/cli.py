@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +45,23 @@ launch.py does
 def main() -> int:
     """The entry point of `lowlabel` and of `python -m lowlabel_jax`."""
     log.take_any_text()
-    options, others = parser().parse_known_args()
-    if others and getattr(options, "run", None) not in TAKE_OVERRIDES:
-        parser().error(f"unrecognized arguments: {' '.join(others)}")
-    options.overrides = others
+    options = asked(sys.argv[1:])
     if not hasattr(options, "run"):
         parser().print_help()
         return 0
     return guarded(lambda: options.run(options), options.traceback)
+
+
+def asked(words: Sequence[str]) -> argparse.Namespace:
+    """What a command line asks for. Exits with 2 and the reason where it cannot be read."""
+    options, others = parser().parse_known_args(words)
+    if hasattr(options, "images"):  # argparse overlooks those after an option, where none need be
+        options.images += [word for word in others if not word.startswith("-")]
+        others = [word for word in others if word.startswith("-")]
+    if others and getattr(options, "run", None) not in TAKE_OVERRIDES:
+        parser().error(f"unrecognized arguments: {' '.join(others)}")
+    options.overrides = others
+    return options
 
 
 def parser() -> argparse.ArgumentParser:

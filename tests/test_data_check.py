@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lowlabel_jax import cli
 from lowlabel_jax.augment.views import make_views
 from lowlabel_jax.core import files, named
 from lowlabel_jax.core.errors import UserError
@@ -505,6 +506,16 @@ def test_words_that_are_no_options_are_refused():
     assert done.returncode == 2 and "Did you mean '--config.seed=1'?" in done.stderr
     done = lowlabel("configs", "--jsn")
     assert done.returncode == 2 and "unrecognized arguments: --jsn" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["predict", "explain", "autolabel", "label-next"])
+def test_images_may_stand_before_and_after_options(command, capsys):
+    before = cli.asked([command, "runs/d1", "a.png", "b.png", "--out", "out"])
+    after = cli.asked([command, "runs/d1", "--out", "out", "a.png", "b.png"])
+    assert before.images == after.images == ["a.png", "b.png"] and after.out == Path("out")
+    with pytest.raises(SystemExit):
+        cli.asked([command, "runs/d1", "--ot", "out", "a.png"])
+    assert "unrecognized arguments: --ot" in capsys.readouterr().err
 
 
 def test_the_options_of_a_source_are_typed_as_its_defaults():

@@ -161,6 +161,15 @@ def test_25_overwriting_moves_the_old_run_to_the_trash(tmp_path):
     assert files.read_json(tmp_path / "config.json")["seed"] == 1
 
 
+def test_25_what_is_overwritten_twice_within_a_second_is_kept_twice(tmp_path, monkeypatch):
+    monkeypatch.setattr(rundir.time, "strftime", lambda _: "20261122-103000")
+    for seed in range(3):
+        (tmp_path / "config.json").write_text(str(seed))
+        rundir.overwrite(tmp_path)
+    kept = sorted((tmp_path / "trash").iterdir())
+    assert [(place / "config.json").read_text() for place in kept] == ["0", "1", "2"]
+
+
 def test_9_changed_data_is_refused_with_counts(tmp_path, monkeypatch):
     train(config("supervised", "--config.length.steps=2"), tmp_path)
 

@@ -134,6 +134,8 @@ def _shown(changed: Mapping[str, tuple[Any, Any]]) -> list[str]:
 def overwrite(directory: Path) -> None:
     """Move all that lies in the directory into its trash/: nothing is ever deleted."""
     trash = directory / "trash" / time.strftime("%Y%m%d-%H%M%S")
+    while trash.exists():  # moved twice within a second
+        trash = trash.with_name(f"{trash.name}-again")
     trash.mkdir(parents=True)
     for place in directory.iterdir():
         if place.name not in BESIDE:
