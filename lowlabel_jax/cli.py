@@ -11,6 +11,7 @@ from lowlabel_jax import __version__
 from lowlabel_jax.core import log
 from lowlabel_jax.core.errors import guarded
 from lowlabel_jax.runs import image_commands
+from lowlabel_jax.runs.auto import auto_command
 from lowlabel_jax.runs.debug_nan import debug_nan_command
 from lowlabel_jax.runs.export import export_command
 from lowlabel_jax.runs.report import report_command
@@ -82,15 +83,7 @@ def parser() -> argparse.ArgumentParser:
         made.set_defaults(run=run)
         return made
 
-    add = command(auto).add_argument
-    add("data", metavar="DATA", help="a folder, a table (.csv), an .npz, or a config's name")
-    add("--labels-per-class", metavar="N", type=int, default=0, help="labels to use; 0: all")
-    add("--workdir", metavar="DIR", type=Path, help="where all of it goes (runs/auto-NAME)")
-    add("--budget", choices=("smoke", "laptop", "short", "paper"), default="laptop")
-    add("--weights", metavar="FILE", default="", help="pretrained weights of EfficientNet-Lite0")
-    add("--seeds", metavar="N", type=int, help="draws of the labels compared on; 0: none")
-    add("--max_seconds", metavar="N", type=float, default=0, help="save and stop after N seconds")
-    add("--overwrite", action="store_true", help="move what is there to DIR/trash/, start again")
+    auto_command.add_to(command)
     add = command(evaluate).add_argument
     add("run_directory", metavar="RUN", type=Path)
     add("--split", default="test", help="test (the default), validation or labelled")
@@ -128,27 +121,6 @@ def parser() -> argparse.ArgumentParser:
     debug_nan_command.add_to(command)
     command(doctor)
     return top
-
-
-def auto(options: argparse.Namespace) -> int:
-    """Look at data, learn the settings on its labels, train, compare with baselines, report."""
-    from lowlabel_jax.runs.auto import auto_data
-
-    given = (options.data, options.overrides, options.labels_per_class, options.budget)
-    name, config = auto_data.config_for(*given, options.seeds, options.weights)
-    from lowlabel_jax import start
-
-    start.jax_ready()
-    from lowlabel_jax.runs.auto import auto as run_auto
-
-    run_auto.auto(
-        config,
-        options.workdir or Path("runs") / f"auto-{name}",
-        command=["lowlabel", *sys.argv[1:]],
-        overwrite=options.overwrite,
-        max_seconds=options.max_seconds,
-    )
-    return 0
 
 
 def evaluate(options: argparse.Namespace) -> int:
@@ -223,7 +195,7 @@ def doctor(options: argparse.Namespace) -> int:
     return run_doctor.doctor()
 
 
-TAKE_OVERRIDES = (auto, image_commands.data_check, student, summary)
+TAKE_OVERRIDES = (auto_command.auto, image_commands.data_check, student, summary)
 
 if __name__ == "__main__":
     sys.exit(main())

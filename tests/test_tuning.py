@@ -4,6 +4,7 @@ import math
 import time
 from collections import Counter
 
+import jax
 import numpy as np
 import optuna
 import pytest
@@ -14,6 +15,7 @@ from lowlabel_jax.core import files, named
 from lowlabel_jax.core.errors import Interrupted, UserError
 from lowlabel_jax.data import splits
 from lowlabel_jax.data.source import from_arrays, open_source
+from lowlabel_jax.evaluation import calibration
 from lowlabel_jax.tuning import (
     batch_size,
     distance,
@@ -128,6 +130,42 @@ def test_no_guess_costs_more_than_the_doubt_allows():
     assert found[0] == pytest.approx(-math.log(trial.DOUBT / 2))
     assert found[1] == pytest.approx(math.log(2))
     assert found[2] == math.inf
+
+
+def test_how_sure_a_network_is_does_not_decide_a_trial():
+    label, draw = np.arange(20) % 4, np.random.default_rng(0).normal
+    logits = np.eye(4)[label] * (np.arange(20) % 2)[:, None] + draw(size=(20, 4)) / 4
+    mean = {}
+    for name, scale in (("sure", 40.0), ("fair", 3.0), ("doubting", 0.3)):
+        probs = np.asarray(jax.nn.softmax(scale * logits), np.float64)
+        mean[name] = trial.bounded(trial.tempered(probs, label), label).mean()
+    assert mean["sure"] == pytest.approx(mean["fair"], rel=1e-3)
+    assert mean["doubting"] == pytest.approx(mean["fair"], rel=1e-3)
+
+    even = np.full((20, 4), 0.25)
+    sure = np.asarray(jax.nn.softmax(40.0 * logits))
+    assert trial.bounded(sure, label).mean() > trial.bounded(even, label).mean()
+    assert mean["sure"] < trial.bounded(trial.tempered(even, label), label).mean() - 0.1
+
+
+def test_a_diverged_network_is_worse_than_any_at_any_temperature():
+    probs, label = np.array([[np.nan, np.nan], [0.5, 0.5]]), np.array([0, 1])
+    assert trial.bounded(trial.tempered(probs, label), label).mean() == math.inf
+
+
+def test_a_look_is_the_averaged_weights_loss_at_the_best_temperature(tmp_path):
+    ground, config = ground_of(tmp_path), config_of()
+    made = trial.program(ground, config, 1, 5, ["optimizer.rate.peak"])
+    given = {"optimizer.rate.peak": 0.05}
+    (_, found) = trial.looks(ground, made, 1, given, [2, 5])
+    label = trial.truth(ground, 1)
+    probs = trial.guesses(ground, made, 1, trial.trained(ground, made, 1, given, 5))
+    expected = min(
+        float(trial.bounded(calibration.scaled(probs, t), label).mean())
+        for t in np.geomspace(0.05, 20, 400)
+    )
+    assert found.mean() == pytest.approx(expected, rel=0.01)
+    assert found.mean() < trial.bounded(probs, label).mean()
 
 
 # --- learning rate ---

@@ -48,7 +48,7 @@ def learn(ground: Ground, config: Config) -> dict[str, Any]:
     )
     row, error = choose(rows)
     why = (
-        f"validation loss {row.mean:.3f} against {rows[0].mean:.3f} at {before:.3g} "
+        f"calibrated validation loss {row.mean:.3f} against {rows[0].mean:.3f} at {before:.3g} "
         f"(standard error of the difference {error:.3f}); {said(tested)}"
     )
     halfway = {RATE: math.sqrt(row.values[RATE] * before)}  # a long run may want a rate between

@@ -111,7 +111,7 @@ def evidence(rows: Sequence[Row], best: Row, error: float) -> dict[str, Any]:
         "trials": [row.to_json() for row in rows],
         "chosen": best.number,
         "standard_error": error,
-        "why": f"validation loss {best.mean:.3f} against {rows[0].mean:.3f} as it was "
+        "why": f"calibrated validation loss {best.mean:.3f} against {rows[0].mean:.3f} as it was "
         f"(standard error of the difference {error:.3f}, {len(rows)} trials)",
     }
 

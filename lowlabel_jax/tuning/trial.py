@@ -22,7 +22,7 @@ from lowlabel_jax.core import parallel
 from lowlabel_jax.data import feed, splits
 from lowlabel_jax.data.sets import Split
 from lowlabel_jax.data.source import Images
-from lowlabel_jax.evaluation import evaluate
+from lowlabel_jax.evaluation import calibration, evaluate
 from lowlabel_jax.ops.compiling import compile_options
 from lowlabel_jax.training import build
 from lowlabel_jax.tuning.ground import Ground
@@ -163,12 +163,12 @@ def looks(
     warm: Any = None,
 ) -> Iterator[np.ndarray]:
     """Train; after each of the steps `at` what the averaged weights cost on the fold's validation
-    images, float64 [n]."""
+    images, float64 [n], at the temperature that suits them."""
     state = started(ground, made, warm)
-    every = itertools.repeat(numbers, at[-1])
+    every, label = itertools.repeat(numbers, at[-1]), truth(ground, fold)
     for step, (now, _) in enumerate(steps_of(ground, made, fold, state, every), 1):
         if step in at:
-            yield bounded(guesses(ground, made, fold, now), truth(ground, fold))
+            yield bounded(tempered(guesses(ground, made, fold, now), label), label)
 
 
 def guesses(
@@ -182,6 +182,17 @@ def guesses(
 def truth(ground: Ground, fold: int) -> np.ndarray:
     """The labels [n] of the fold's validation images."""
     return ground.source.labels["train"][ground.folds[fold].validation]
+
+
+def tempered(probs: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Probabilities [n, k] as sure as suits labels [n] best; as they are where some are no numbers.
+
+    On few labels a setting that learns quickly is soon too sure, and its loss grows beyond that of
+    one which has learnt nothing, while it guesses better: what is judged is the guesses, not that.
+    """
+    if not np.isfinite(probs).all():
+        return probs
+    return calibration.scaled(probs, calibration.fit_temperature(calibration.log_of(probs), label))
 
 
 def bounded(probs: np.ndarray, label: np.ndarray) -> np.ndarray:

@@ -66,7 +66,7 @@ def trials(found: Mapping[str, Any]) -> Plot | None:
     axes.set_yticks(range(len(shown)), [name(trial, found.get("chosen")) for trial in shown])
     axes.set_ylim(len(shown) - 0.4, -0.6)
     cut = f" ({len(shown)} of {len(scored)})" if len(shown) < len(scored) else ""
-    label(axes, "validation loss", "trial", f"Trials{cut}")
+    label(axes, "calibrated validation loss", "trial", f"Trials{cut}")
     axes.legend(**_legend(), fontsize=9, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     words = [f"{name(trial, found.get('chosen'))}: {number(trial['mean'])}" for trial in shown]
     return Plot(figure, f"mean validation loss of trials {'; '.join(words)}")
