@@ -141,7 +141,7 @@ def test_time_that_is_over_leaves_the_rest_for_the_same_command(tmp_path, monkey
     monkeypatch.setattr("lowlabel_jax.tuning.ground.time.monotonic", lambda: clock[0])
     monkeypatch.setattr(auto.time, "monotonic", lambda: clock[0])
     with pytest.raises(Interrupted) as stopped:
-        auto.auto(config(), tmp_path / "run", max_seconds=15)
+        auto.auto(config(), tmp_path / "run", max_seconds=5)  # over after the first trial
     assert stopped.value.code == 0
     monkeypatch.undo()
     monkeypatch.setitem(budgets.BUDGETS, "smoke", BUDGET)
