@@ -100,7 +100,7 @@ def _structure(ground: Ground, config: Config, best: Row) -> list[Row]:
         tried.append(best.values | {f"{STRONG}.cutout": CUTOUT})
         if ground.source.image_shape[-1] == 3:  # a mirrored letter is another letter
             tried.append(best.values | {f"{STRONG}.flip": not best.values[f"{STRONG}.flip"]})
-    tried = tried[: max(ground.budget.regularisation // 2, 1)]
+    tried = tried[: max(ground.budget.regularisation // 2 - 2, 0)]  # each must be compiled anew
     run = judge(ground, config, _floats(best.values), whole=ground.budget.supervised)
     return search(ground, "structure", tried, {}, len(tried), run, "regularisation", 0)
 

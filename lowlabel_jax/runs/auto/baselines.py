@@ -91,11 +91,17 @@ def alone(learnt: Config, steps: int, settings: Config, objective: dict[str, Any
 
 
 def jobs_of(folder: Path, names: Iterable[str], first: int, count: int) -> Iterator[Job]:
-    """Each run, the longest first: auto's, whose first seed is the run that this belongs to."""
-    for name in sorted(names, key=lambda name: name != AUTO):
-        for seed in range(first, first + count):
-            if name != AUTO or seed != first:
-                overrides = [f"--config.seed={seed}"]
-                if name != AUTO:
-                    overrides += [f"--config.method={name}"]
-                yield folder / f"{name}-seed{seed}", folder / f"{name}.json", overrides
+    """Each run: auto's first, the longest, less its first seed, which is the run that this belongs
+    to; then the baselines in turn, so that those side by side compile different programs."""
+    seeds = range(first, first + count)
+    plain = [name for name in names if name != AUTO]
+    for seed in seeds[1:]:
+        yield _job(folder, AUTO, seed, [])
+    for seed in seeds:
+        for name in plain:
+            yield _job(folder, name, seed, [f"--config.method={name}"])
+
+
+def _job(folder: Path, name: str, seed: int, more: list[str]) -> Job:
+    given = [f"--config.seed={seed}", *more]
+    return folder / f"{name}-seed{seed}", folder / f"{name}.json", given
