@@ -150,6 +150,19 @@ def test_time_that_is_over_leaves_the_rest_for_the_same_command(tmp_path, monkey
     assert places[0].read_bytes() == places[1].read_bytes()
 
 
+def test_the_comparison_trains_long_runs_first_and_baselines_in_turn(tmp_path):
+    jobs = list(baselines.jobs_of(tmp_path, ["untuned", "supervised-strong", "auto"], 3, 2))
+    assert [run.name for run, _, _ in jobs] == [
+        "auto-seed4",
+        "untuned-seed3",
+        "supervised-strong-seed3",
+        "untuned-seed4",
+        "supervised-strong-seed4",
+    ]
+    assert jobs[0][2] == ["--config.seed=4"] and jobs[0][1] == tmp_path / "auto.json"
+    assert jobs[1][2] == ["--config.seed=3", "--config.method=untuned"]
+
+
 def test_baselines_have_the_network_the_labels_and_the_steps_of_the_run(whole):
     asked, learnt = load.override(config(), {}), auto.learnt_config(config(), whole)
     found = baselines.methods(asked, learnt, steps=14)

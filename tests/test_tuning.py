@@ -26,9 +26,12 @@ from lowlabel_jax.tuning import (
     lengths,
     look,
     presets,
+    regularisation,
     search,
+    semi,
     studies,
     trial,
+    tune,
 )
 from lowlabel_jax.tuning import ground as grounds
 from lowlabel_jax.tuning.budgets import Budget
@@ -430,6 +433,78 @@ def test_when_all_time_is_over_the_rest_is_left(tmp_path):
 def test_folds_that_differ_by_an_image_are_cut_to_the_shorter():
     assert judging.stacked([np.ones(3), np.ones(4)]).shape == (2, 3)
     assert judging.looks_at(100) == [50, 100] and judging.looks_at(1) == [1]
+
+
+# --- regularisation and method, on planted losses ---
+
+LEVELS = {cluster: {"levels": [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]} for cluster in distance.CLUSTERS}
+
+
+def planted(monkeypatch, part, cost):
+    """Trials of a part cost what cost(values, steps) says, on each of 2 x 5 images."""
+    made, spread = [], np.linspace(-0.01, 0.01, 10).reshape(2, 5)
+
+    def judge(ground, config, numbers=(), warm=(), steps=0, whole=0):
+        def run(values):
+            made.append((dict(values), steps))
+            for _ in range(2):
+                yield spread + cost(values, steps)
+
+        return run
+
+    monkeypatch.setattr(part, "judge", judge)
+    monkeypatch.setattr(distance, "analyse", lambda ground, config: LEVELS)
+    monkeypatch.setattr(semi, "taught", lambda ground, config, teaches: ([], []))
+    return made
+
+
+def learnt(tmp_path, part, budget):
+    config = tune.begun(config_of("fixmatch"))
+    found = part.learn(ground_of(tmp_path, config, budget=budget), config)
+    return found, {f["path"]: f["to"] for f in found["findings"]}
+
+
+def test_the_regularisation_that_costs_least_is_taken(tmp_path, monkeypatch):
+    path = "augment.strong.spatial"
+    made = planted(monkeypatch, regularisation, lambda v, _: 1 + abs(v.get(path, 1.0) - 0.3))
+    found, to = learnt(tmp_path, regularisation, BUDGET._replace(regularisation=8))
+    assert made[0][0] == {}  # first of all the config as it was
+    assert to["augment.strong.name"] == "clusters" and to[path] == pytest.approx(0.3)
+    assert found["trials"][0]["mean"] == pytest.approx(1.7)
+
+
+def test_a_regularisation_that_longer_trials_refuse_is_left(tmp_path, monkeypatch):
+    cost = lambda v, steps: 1 - 0.5 * bool(v) * (1 if steps == 0 else -1)  # noqa: E731
+    planted(monkeypatch, regularisation, cost)
+    budget = BUDGET._replace(regularisation=4, supervised=400)
+    found, to = learnt(tmp_path, regularisation, budget)
+    assert not to and found["final"] and "on longer trials 1.000" in found["why"]
+
+
+@pytest.mark.parametrize(("trials", "more"), [(3, 0), (5, 0), (6, 1), (16, 2)])
+def test_what_must_be_compiled_anew_is_tried_from_short_on(tmp_path, monkeypatch, trials, more):
+    made = planted(monkeypatch, regularisation, lambda v, _: 1 - 0.5 * bool(v))
+    learnt(tmp_path, regularisation, BUDGET._replace(regularisation=trials))
+    tried = [v for v, _ in made if "model.dropout" in v or "augment.strong.cutout" in v]
+    assert len(tried) == more and len(made) == trials + more
+
+
+def test_the_method_and_the_numbers_that_cost_least_are_taken(tmp_path, monkeypatch):
+    def cost(values, _):
+        other = values["objective.name"] != "freematch"
+        return 1 + 0.5 * other + 0.2 * abs(values.get("objective.weight", 1.0) - 0.5)
+
+    made = planted(monkeypatch, semi, cost)
+    _, to = learnt(tmp_path, semi, BUDGET._replace(semi=12))
+    assert made[0][0]["objective.name"] == "fixmatch"  # the config's own
+    assert to["objective.name"] == "freematch" and to["objective.weight"] == 0.5
+
+
+def test_a_method_that_nothing_beats_stays(tmp_path, monkeypatch):
+    planted(monkeypatch, semi, lambda v, _: 1.0)
+    found, to = learnt(tmp_path, semi, BUDGET._replace(semi=6))
+    assert to["objective.name"] == "fixmatch" and found["chosen"] == 0
+    assert all(f["from"] == f["to"] for f in found["findings"])
 
 
 # --- the look at the data ---
