@@ -57,12 +57,16 @@ def asked(words: Sequence[str]) -> argparse.Namespace:
     """What a command line asks for. Exits with 2 and the reason where it cannot be read."""
     options, others = parser().parse_known_args(words)
     if hasattr(options, "images"):  # argparse overlooks those after an option, where none need be
-        options.images += [word for word in others if not word.startswith("-")]
-        others = [word for word in others if word.startswith("-")]
+        options.images += [word for word in others if _is_image(word)]
+        others = [word for word in others if not _is_image(word)]
     if others and getattr(options, "run", None) not in TAKE_OVERRIDES:
         parser().error(f"unrecognized arguments: {' '.join(others)}")
     options.overrides = others
     return options
+
+
+def _is_image(word: str) -> bool:
+    return word == "-" or not word.startswith("-")  # "-" alone: a list on stdin
 
 
 def parser() -> argparse.ArgumentParser:

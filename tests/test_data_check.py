@@ -513,6 +513,7 @@ def test_images_may_stand_before_and_after_options(command, capsys):
     before = cli.asked([command, "runs/d1", "a.png", "b.png", "--out", "out"])
     after = cli.asked([command, "runs/d1", "--out", "out", "a.png", "b.png"])
     assert before.images == after.images == ["a.png", "b.png"] and after.out == Path("out")
+    assert cli.asked([command, "runs/d1", "--out", "out", "-"]).images == ["-"]
     with pytest.raises(SystemExit):
         cli.asked([command, "runs/d1", "--ot", "out", "a.png"])
     assert "unrecognized arguments: --ot" in capsys.readouterr().err

@@ -69,7 +69,7 @@ def trials(found: Mapping[str, Any]) -> Plot | None:
     label(axes, "calibrated validation loss", "trial", f"Trials{cut}")
     axes.legend(**_legend(), fontsize=9, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     words = [f"{name(trial, found.get('chosen'))}: {number(trial['mean'])}" for trial in shown]
-    return Plot(figure, f"mean validation loss of trials {'; '.join(words)}")
+    return Plot(figure, f"mean calibrated validation loss of trials {'; '.join(words)}")
 
 
 def in_order(trials: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
